@@ -1,0 +1,90 @@
+"""What `make` runs inside the environment: python .ci/tools.py test | readme | notebooks [NAME ...]"""
+import hashlib, os, re, subprocess, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+ENV = {**os.environ, 'PATH': f"{BIN}:{os.environ['PATH']}"}
+
+def notebooks(names=()):
+    "The notebooks in reading order, the proofs after the series; or those whose path contains one of `names`"
+    paths = sorted((ROOT/'nbs').glob('*.ipynb')) + sorted((ROOT/'nbs/proofs').glob('*.ipynb'))
+    return [o for o in paths if not names or any(n in str(o.relative_to(ROOT/'nbs')) for n in names)]
+
+def sh(*cmd, **kw): return subprocess.run([str(o) for o in cmd], cwd=ROOT, env=ENV, text=True, capture_output=True, **kw)
+
+def readme_text():
+    "README.md as nbs/index.ipynb gives it: hidden cells left out, directives stripped, text outputs kept"
+    import nbformat
+    from nbconvert import MarkdownExporter
+    nb = nbformat.read(ROOT/'nbs/index.ipynb', 4)
+    nb.cells = [o for o in nb.cells if not re.search(r'^#\| *(hide|export|default_exp)\b', o.source, re.M)]
+    nb.metadata.language_info = {'name': 'python'}
+    for o in nb.cells: o.source = re.sub(r'^#\|.*\n', '', o.source, flags=re.M)
+    text, _ = MarkdownExporter().from_notebook_node(nb)
+    text = re.sub(r'\]\(((proofs/)?\w+\.ipynb)\)', r'](nbs/\1)', text)  # the notebook lies in nbs/, the README above it
+    notice = '<!-- Written by `make readme` from nbs/index.ipynb: edit that notebook, not this file -->\n\n'
+    return notice + re.sub(r'[ \t]+$', '', re.sub(r'\n{3,}', '\n\n', text), flags=re.M).strip() + '\n'
+
+def readme(): (ROOT/'README.md').write_text(readme_text())
+
+def snapshot(*patterns): return {p: hashlib.sha256(p.read_bytes()).hexdigest() for o in patterns for p in ROOT.glob(o) if p.is_file()}
+
+def changes(cmd, *patterns):
+    "What running `cmd` changes among the files of `patterns`: '' when nothing"
+    before, res = snapshot(*patterns), sh(BIN/cmd)
+    after = snapshot(*patterns)
+    diff = [str(p.relative_to(ROOT)) for p in sorted({*before, *after}) if before.get(p) != after.get(p)]
+    if res.returncode: return res.stderr[-2000:]
+    return f"{cmd} changed {', '.join(diff)}: look at the change and commit it" if diff else ''
+
+def test_notebook(path):
+    start = time.time()
+    res = sh(BIN/'nbdev_test', '--path', path, '--n_workers', '0', '--do_print')
+    return path, res.returncode, res.stdout + res.stderr, time.time() - start
+
+def test(names):
+    "The checks and the notebooks, two at a time; exit status 1 if anything fails"
+    counts = [0, 0]
+    def report(what, failure, seconds):
+        counts[bool(failure)] += 1
+        print(f"{'FAILED' if failure else 'ok'.ljust(6)} {what} ({seconds:.0f} s)" + (f'\n{failure}' if failure else ''), flush=True)
+    if not names:
+        checks = {'nbdev_clean changes nothing': lambda: changes('nbdev_clean', 'nbs/**/*.ipynb'),
+                  'nbdev_export changes nothing': lambda: changes('nbdev_export', 'miniai/**/*.py', 'pyproject.toml'),
+                  'README.md is nbs/index.ipynb': lambda: '' if (ROOT/'README.md').read_text() == readme_text() else 'README.md differs from nbs/index.ipynb: run make readme'}
+        for what, check in checks.items():
+            start = time.time()
+            report(what, check(), time.time() - start)
+    with ThreadPoolExecutor(2) as ex:
+        ENV['OMP_NUM_THREADS'] = str(max(1, (os.cpu_count() or 2)//2))
+        for path, rc, out, seconds in ex.map(test_notebook, notebooks(names)):
+            report(path.relative_to(ROOT), out[-6000:] if rc else '', seconds)
+    print(f'{counts[0]} passed, {counts[1]} failed')
+    sys.exit(counts[1] > 0)
+
+def run_notebooks(names):
+    "Run notebooks from top to bottom in a Jupyter kernel, and store what they show"
+    import nbformat, torch
+    from nbclient import NotebookClient
+    leave = r'^#\| *(eval: *false' + ('' if torch.cuda.is_available() else '|cuda') + ')'
+    class Client(NotebookClient):
+        async def async_execute_cell(self, cell, *args, **kwargs):
+            return cell if re.search(leave, cell.source, re.M) else await super().async_execute_cell(cell, *args, **kwargs)
+    os.environ.update(ENV)
+    for path in notebooks(names):
+        if path.stem == 'speed' and not names: continue  # `make bench` runs it, with the other libraries
+        start, nb = time.time(), nbformat.read(path, 4)
+        Client(nb, timeout=1800, kernel_name='python3', coalesce_streams=True, resources={'metadata': {'path': path.parent}}).execute()
+        nb.metadata.pop('widgets', None)
+        nbformat.write(nb, path)
+        print(f'{path.relative_to(ROOT)}: {time.time() - start:.0f} s', flush=True)
+    if (BIN/'nbdev_clean').exists(): print(sh(BIN/'nbdev_clean').stderr, end='')
+
+if __name__ == '__main__':
+    cmd, *names = sys.argv[1:] or ['']
+    if cmd == 'test': test(names)
+    elif cmd == 'readme': readme()
+    elif cmd == 'notebooks': run_notebooks(names)
+    else: sys.exit(__doc__)
