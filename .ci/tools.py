@@ -76,7 +76,7 @@ def run_notebooks(names):
     for path in notebooks(names):
         if path.stem == 'speed' and not names: continue  # `make bench` runs it, with the other libraries
         start, nb = time.time(), nbformat.read(path, 4)
-        Client(nb, timeout=1800, kernel_name='python3', coalesce_streams=True, resources={'metadata': {'path': path.parent}}).execute()
+        Client(nb, kernel_name='python3', timeout=1800, coalesce_streams=True, resources={'metadata': {'path': path.parent}}).execute()
         nb.metadata.pop('widgets', None)
         nbformat.write(nb, path)
         print(f'{path.relative_to(ROOT)}: {time.time() - start:.0f} s', flush=True)

@@ -13,5 +13,7 @@ from .models import *
 from .learner import *
 from .metrics import *
 from .progress import *
+from .hooks import *
+from .activations import *
 
 __all__ = [o for o in dir() if not o.startswith('_')]

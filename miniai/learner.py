@@ -209,7 +209,7 @@ def listeners(self, nm):
         own = getattr(type(self), nm, None) if nm in EVENTS else None
         cbs = sorted(self.cbs, key=lambda cb: getattr(cb, 'order', 0))
         fs = (own, *(getattr(cb, nm, None) for cb in cbs))
-        self._listeners[nm] = tuple(f for f in fs if f is not None)
+        self._listeners[nm] = tuple(f for f in fs if callable(f))  # an attribute `step = 3` is no listener
     return self._listeners[nm]
 
 @_patch
@@ -284,7 +284,7 @@ def _check(self, n_epochs, train, valid):
 @_patch
 def _providers(self, nm):
     own = [_name(self)] if hasattr(type(self), nm) else []
-    return own + [_name(cb) for cb in self.cbs if getattr(cb, nm, None) is not None]
+    return own + [_name(cb) for cb in self.cbs if callable(getattr(cb, nm, None))]
 
 @_patch
 def _check_provider(self, nm):

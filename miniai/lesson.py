@@ -36,12 +36,12 @@ def fit(
 def lesson(
     epochs:int=3,    # times through the training data; 1 or more
     lr:float=0.6,    # learning rate; above 0
-    seed:int=42,     # of weights and data order
+    seed:int=42,     # of the weights
 )->Learner:
     "Train the lesson's convolutional net on Fashion-MNIST, and say what with"
     if epochs < 1: raise ValueError(f"epochs={epochs}: one or more, as in lesson(3)")
     if not lr > 0: raise ValueError(f"lr={lr}: a learning rate is a number above 0")
-    dls = fashion_mnist(seed=seed)
+    dls = fashion_mnist()
     print(f'{dls.name}: {dls.train.n:,} images to train, {dls.valid.n:,} to validate. Epochs: {epochs}, learning rate: {lr}, seed: {seed}', flush=True)
     set_seed(seed)
     return fit(cnn(), epochs, lr=lr, dls=dls)
@@ -53,6 +53,6 @@ def main(
     p = argparse.ArgumentParser(prog='miniai-lesson', description=lesson.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     p.add_argument('--epochs', type=int, default=3, help='times through the training data')
     p.add_argument('--lr', type=float, default=0.6, help="learning rate; the lesson's is too high on purpose")
-    p.add_argument('--seed', type=int, default=42, help='of weights and data order')
+    p.add_argument('--seed', type=int, default=42, help='of the weights')
     try: lesson(**vars(p.parse_args(args)))
     except ValueError as e: p.error(str(e))
