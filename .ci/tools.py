@@ -64,6 +64,15 @@ def test(names):
     print(f'{counts[0]} passed, {counts[1]} failed')
     sys.exit(counts[1] > 0)
 
+def small_png(data):
+    "A figure, base64, in 128 colours: a third of the size, and no difference to the eye"
+    import base64, io
+    from PIL import Image
+    with Image.open(io.BytesIO(base64.b64decode(data))) as im:
+        if im.mode == 'P': return data
+        im.convert('RGB').quantize(128).save(b := io.BytesIO(), 'PNG', optimize=True)
+    return base64.b64encode(b.getvalue()).decode()
+
 def run_notebooks(names):
     "Run notebooks from top to bottom in a Jupyter kernel, and store what they show"
     import nbformat, torch
@@ -78,6 +87,7 @@ def run_notebooks(names):
         start, nb = time.time(), nbformat.read(path, 4)
         Client(nb, kernel_name='python3', timeout=1800, coalesce_streams=True, resources={'metadata': {'path': path.parent}}).execute()
         nb.metadata.pop('widgets', None)
+        for o in (o for c in nb.cells for o in c.get('outputs', []) if 'image/png' in o.get('data', {})): o.data['image/png'] = small_png(o.data['image/png'])
         nbformat.write(nb, path)
         print(f'{path.relative_to(ROOT)}: {time.time() - start:.0f} s', flush=True)
     if (BIN/'nbdev_clean').exists(): print(sh(BIN/'nbdev_clean').stderr, end='')

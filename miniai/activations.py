@@ -24,9 +24,14 @@ _PAIRS = 80*256 + 81
 def _count_cpu(x, scale, finite):
     "How many values of the flat `x` are in each column; `finite` says that there is no NaN or infinity in it"
     table, single, special = torch.zeros(_PAIRS, dtype=torch.int64), [], [0, 0, 0]
-    for part in x.split(1 << 19):
+    for part in x.split(1 << 20):
         if not finite:
-            special = [a + int(b) for a, b in zip(special, (part.isnan().sum(), (part == math.inf).sum(), (part == -math.inf).sum()))]
+            special = [
+                a + int(b)
+                for a, b in zip(
+                    special, (part.isnan().sum(), (part == math.inf).sum(), (part == -math.inf).sum())
+                )
+            ]
             part = part.nan_to_num(0., math.inf, -math.inf)
         code = (part*scale).clamp_(-40, 40).to(torch.int8).add_(40)
         if len(code) % 2: single.append(int(code[-1])); code = code[:-1]
@@ -43,7 +48,11 @@ def _count_device(x, scale):
     "The same on a device that shall not be waited for"
     nan, pos, neg = x.isnan(), x == math.inf, x == -math.inf
     code = (x*scale).nan_to_num(0., 40., -40.).clamp_(-40, 40).trunc_()
-    h = sum(part.float().histc(81, -40.5, 40.5).to(torch.int64) for part in code.split(1 << 24)) if len(x) else torch.zeros(81, dtype=torch.int64, device=x.device)
+    h = (
+        sum(part.float().histc(81, -40.5, 40.5).to(torch.int64) for part in code.split(1 << 24))
+        if len(x)
+        else torch.zeros(81, dtype=torch.int64, device=x.device)
+    )
     nan, pos, neg = nan.sum(), pos.sum(), neg.sum()
     h[0] -= neg; h[80] -= pos; h[40] -= nan
     return torch.cat([neg[None], h, nan[None], pos[None]])
@@ -54,12 +63,20 @@ def _unit_dim(x, mod):
     if x.ndim < 3: return x.ndim - 1
     kinds = {type(m).__name__ for m in mod.modules()}
     if x.ndim == 3: return 1 if any(k.endswith('1d') for k in kinds) else 2
-    return x.ndim - 1 if kinds & {'Linear', 'LayerNorm'} and not any('Conv' in k or k.endswith('2d') for k in kinds) else 1
+    return (
+        x.ndim - 1
+        if kinds & {'Linear', 'LayerNorm'} and not any('Conv' in k or k.endswith('2d') for k in kinds)
+        else 1
+    )
 
 def _alive(x, dim):
     "For each unit, whether any of its values is other than zero"
     if dim == 1 and x.ndim > 2: return x.reshape(len(x), -1).any(0).view(x.shape[1], -1).any(1)
-    return x.reshape(-1, x.shape[-1]).any(0) if dim == x.ndim - 1 else (x != 0).any(dim=[d for d in range(x.ndim) if d != dim])
+    return (
+        x.reshape(-1, x.shape[-1]).any(0)
+        if dim == x.ndim - 1
+        else (x != 0).any(dim=[d for d in range(x.ndim) if d != dim])
+    )
 
 def _moments_cpu(x, dim):
     "Mean, standard deviation, which units are alive, and whether everything is finite"
@@ -67,12 +84,16 @@ def _moments_cpu(x, dim):
     by_unit = dim == 1 and x.ndim > 2 and n >= 8*x.shape[0]*x.shape[1]  # short rows cost more than they save
     rows = x.reshape(x.shape[0]*x.shape[1], -1) if by_unit else x.reshape(x.shape[0], -1)
     norms = torch.linalg.vector_norm(rows, dim=1)
-    s, q = float(rows.sum(1, dtype=torch.double if n < 4096 else None).double().sum()), float(norms.double().square().sum())
+    s, q = float(rows.sum(1, dtype=torch.double if n < 4096 else None).double().sum()), float(
+        norms.double().square().sum()
+    )
     finite = math.isfinite(s) and math.isfinite(q)
     if not finite: x = x.double(); s = float(x.sum()); finite = bool(x.isfinite().all())
     mean = s/n
     var = (q - s*mean)/(n - 1) if n > 1 else math.nan
-    if n > 1 and (not math.isfinite(q) or not var > 1e-3*mean*mean): var = float((x.double() - mean).square().sum())/(n - 1)  # would cancel: in two passes
+    # would cancel: in two passes
+    if n > 1 and (not math.isfinite(q) or not var > 1e-3 * mean * mean):
+        var = float((x.double() - mean).square().sum()) / (n - 1)
     if not by_unit: return mean, math.sqrt(var), _alive(x, dim), finite
     alive = norms.view(x.shape[0], x.shape[1]).amax(0) > 0
     silent = (~alive).nonzero()[:, 0]
@@ -86,7 +107,10 @@ class _Rows:
     def __init__(self, dtype): self.dtype, self.chunks, self.n, self.used = dtype, [], 0, 0
     def append(self, row):
         if not self.chunks or self.used == len(self.chunks[-1]):
-            self.chunks.append(torch.empty((max(16, self.n//10), len(row)), dtype=self.dtype, device=row.device)); self.used = 0
+            self.chunks.append(
+                torch.empty((max(16, self.n // 10), len(row)), dtype=self.dtype, device=row.device)
+            )
+            self.used = 0
         self.chunks[-1][self.used] = row
         self.n += 1; self.used += 1
     def array(self, width=0):
@@ -108,7 +132,12 @@ class LayerStats:
         unit_dim=None,  # which dimension counts units; None: 1 for channels, the last for features
     ):
         self.hist_max, self.unit_dim, self.batches = hist_max, unit_dim, []
-        self._num, self._hist, self._alive, self.shape = _Rows(torch.float32), _Rows(torch.int32), _Rows(torch.uint8), None
+        self._num, self._hist, self._alive, self.shape = (
+            _Rows(torch.float32),
+            _Rows(torch.int32),
+            _Rows(torch.uint8),
+            None,
+        )
 
     def append(self,
         x,            # output of the layer: a tensor of floating-point numbers
@@ -122,11 +151,17 @@ class LayerStats:
         self.shape = tuple(x.shape)
         self.batches.append(self.batches[-1] + 1 if batch is None and self.batches else batch or 0)
         on_cpu = x.device.type == 'cpu'
-        if x.numel() == 0: num, alive, finite = torch.full((2,), math.nan, device=x.device), torch.zeros(x.shape[dim], dtype=torch.bool, device=x.device), True
+        if x.numel() == 0:
+            num, alive, finite = (
+                torch.full((2,), math.nan, device=x.device),
+                torch.zeros(x.shape[dim], dtype=torch.bool, device=x.device),
+                True,
+            )
         elif on_cpu:
             mean, std, alive, finite = _moments_cpu(x, dim)
             num = torch.tensor([mean, std])
-        else: num, alive = torch.stack(torch.std_mean(x)[::-1]), _alive(x, dim)
+        else:
+            num, alive = torch.stack(torch.std_mean(x)[::-1]), _alive(x, dim)
         if self.hist_max is None: self._set_range(num[1])
         flat, scale = x.reshape(-1), 40/(self.hist_max or 10.)
         self._hist.append(torch.from_numpy(_count_cpu(flat, scale, finite)) if on_cpu else _count_device(flat, scale))
@@ -148,10 +183,19 @@ class LayerStats:
         "(batches, 84): -inf, at or below -max, 79 bins, at or above max, NaN, +inf"
         return self._hist.array(N_BINS)
     @property
+    def signed_counts(self):
+        "(batches, 81): at or below -max, 79 bins, at or above max, infinities with their side"
+        c = self.counts
+        res = c[:, 1:82].copy()
+        res[:, 0] += c[:, 0]; res[:, -1] += c[:, 83]
+        return res
+    @property
     def abs_counts(self):
         "(batches, 41): 40 bins of the absolute value from 0 to max, and all above, infinities too"
         c = self.counts
-        res = np.concatenate([c[:, 41:42], c[:, 42:81] + c[:, 40:1:-1], c[:, 81:82] + c[:, 1:2] + c[:, :1] + c[:, 83:]], 1)
+        res = np.concatenate(
+            [c[:, 41:42], c[:, 42:81] + c[:, 40:1:-1], c[:, 81:82] + c[:, 1:2] + c[:, :1] + c[:, 83:]], 1
+        )
         return res
     @property
     def nan(self): return self.counts[:, 82]
@@ -220,13 +264,21 @@ class StatsPlots:
     what = 'activation'
     def _recs(self, start=0, n=MAX_PANELS):
         recs = [r for r in self if len(r.stats)]
-        if not recs: raise ValueError(f"{type(self).__name__} has recorded nothing yet: run learn.fit(1, cbs=…) with it first")
-        if not 0 <= start < len(recs): raise ValueError(f"start={start}: there are {len(recs)} layers, 0 to {len(recs) - 1}")
+        if not recs:
+            raise ValueError(
+                f"{type(self).__name__} has recorded nothing yet: run learn.fit(1, cbs=…) with it first"
+            )
+        if not 0 <= start < len(recs):
+            raise ValueError(f"start={start}: there are {len(recs)} layers, 0 to {len(recs) - 1}")
         return recs[start:start + n], len(recs)
 
     def _title(self, what, start, shown, total, method):
         every = f', every {self.every}. batch' if getattr(self, 'every', 1) > 1 else ''
-        rest = f' (layers {start + 1}-{start + shown} of {total}; {method}(start={(start + shown) % total}) shows the next)' if total > shown else ''
+        rest = (
+            f' (layers {start + 1}-{start + shown} of {total}; {method}(start={(start + shown) % total}) shows the next)'
+            if total > shown
+            else ''
+        )
         return what + every + rest
 
     def color_dim(self,
@@ -237,7 +289,13 @@ class StatsPlots:
         recs, total = self._recs(start)
         fig, axs = get_grid(len(recs), figsize=None, imsize=3.4, layout='constrained')
         for r, ax in zip(recs, axs.flat): im = _draw_hist(r, ax, signed, self.what); ax.set_title(r.label, fontsize=10)
-        fig.colorbar(im, ax=axs.ravel().tolist(), label='log(1 + values in bin), each panel to its own maximum', shrink=.7, ticks=[])
+        fig.colorbar(
+            im,
+            ax=axs.ravel().tolist(),
+            label='log(1 + values in bin), each panel to its own maximum',
+            shrink=0.7,
+            ticks=[],
+        )
         fig.suptitle(self._title(f'Histograms of {self.what}s', start, len(recs), total, 'color_dim'))
         return fig
 
@@ -247,7 +305,10 @@ class StatsPlots:
         "For each layer, the share of values near zero and, apart from it, the share of dead units, by batch"
         recs, total = self._recs(start)
         fig, axs = get_grid(len(recs), imsize=3.2, layout='constrained', sharey=True)
-        for r, ax in zip(recs, axs.flat): _draw_shares(r, ax); ax.set_title(r.label, fontsize=10); ax.set_xlabel('batch')
+        for r, ax in zip(recs, axs.flat):
+            _draw_shares(r, ax)
+            ax.set_title(r.label, fontsize=10)
+            ax.set_xlabel('batch')
         for ax in axs[:, 0]: ax.set_ylabel('share')
         axs.flat[0].legend(fontsize=8)
         fig.suptitle(self._title('Near zero, and dead', start, len(recs), total, 'dead_chart'))
@@ -261,7 +322,8 @@ class StatsPlots:
         fig, axs = plt.subplots(1, 2, figsize=(11, 3.6), layout='constrained')
         colors = plt.get_cmap('viridis')(np.linspace(0, .95, len(recs)))
         for r, c, ls in zip(recs, colors, ['-', '--', '-.', ':']*len(recs)):
-            for ax, v in zip(axs, (r.stats.means, r.stats.stds)): ax.plot(r.stats.batches, v, c=c, ls=ls, lw=1.3, label=r.label)
+            for ax, v in zip(axs, (r.stats.means, r.stats.stds)):
+                ax.plot(r.stats.batches, v, c=c, ls=ls, lw=1.3, label=r.label)
         for ax, nm in zip(axs, ('mean', 'standard deviation')): ax.set(xlabel='batch', ylabel=f'{nm} of {self.what}s')
         if self.what != 'activation': axs[1].set_yscale('log')  # gradients of layers differ by orders of magnitude
         fig.legend(*axs[0].get_legend_handles_labels(), loc='outside right center', fontsize=9)
@@ -284,10 +346,18 @@ class StatsPlots:
             b.set_ylabel(f'|{self.what}|', fontsize=8); b.set_xlabel('')
             _draw_shares(r, c)
         for ax in axs.flat: ax.tick_params(labelsize=8)
-        for ax, t in zip(axs[0], ('mean ± std', 'histogram as colour (bright: many values)', 'share near zero, share of dead units')): ax.set_title(t, fontsize=10)
+        for ax, t in zip(
+            axs[0],
+            ('mean ± std', 'histogram as colour (bright: many values)', 'share near zero, share of dead units'),
+        ):
+            ax.set_title(t, fontsize=10)
         for ax in axs[-1]: ax.set_xlabel('batch')
         axs[0, 0].legend(fontsize=7); axs[0, 2].legend(fontsize=7)
-        fig.suptitle(self._title(f'{self.what.capitalize()}s of {total} layer{"s"*(total > 1)}', start, n, total, 'overview'))
+        fig.suptitle(
+            self._title(
+                f'{self.what.capitalize()}s of {total} layer{"s"*(total > 1)}', start, n, total, 'overview'
+            )
+        )
         return fig
 
     def dead_units(self,
@@ -304,10 +374,17 @@ def _extent(batches): return batches[0] - .5, batches[-1] + .5
 def _draw_hist(r, ax, signed, what):
     st = r.stats
     top = float(st.hist_max or 10.)
-    c = st.counts[:, 1:82] if signed else st.abs_counts
+    c = st.signed_counts if signed else st.abs_counts
     x0, x1 = _extent(st.batches)
     y0, y1 = (-top*41/40, top*41/40) if signed else (0, top*41/40)
-    im = ax.imshow(np.log1p(c.T), origin='lower', aspect='auto', extent=(x0, x1, y0, y1), cmap='viridis', interpolation='nearest')
+    im = ax.imshow(
+        np.log1p(c.T),
+        origin='lower',
+        aspect='auto',
+        extent=(x0, x1, y0, y1),
+        cmap='viridis',
+        interpolation='nearest',
+    )
     ax.axhline(top, c='w', lw=.5, ls=':')  # the row above it holds all that is beyond
     ax.set(xlabel='batch', ylabel=what if signed else f'|{what}|')
     return im
@@ -326,7 +403,8 @@ def _draw_shares(r, ax):
     st = r.stats
     ax.plot(st.batches, st.near_zero, c='tab:gray', lw=1, label='values near zero')
     ax.plot(st.batches, dead_share(st.alive), c='tab:red', lw=1.6, label='dead units')
-    if st.non_finite.any(): ax.plot(st.batches, st.non_finite/np.maximum(st.counts.sum(1), 1), c='k', ls=':', label='NaN or Inf')
+    if st.non_finite.any():
+        ax.plot(st.batches, st.non_finite / np.maximum(st.counts.sum(1), 1), c='k', ls=':', label='NaN or Inf')
     ax.set_ylim(-.03, 1.03)
 
 # %% ../nbs/08_activations.ipynb #e9ea1008
@@ -383,14 +461,18 @@ class UpdateStats(StatsPlots, Callback):
 
     def after_backward(self, learn):
         self._before = None
-        if self.n_batches % self.every == 0: self._before = [(nm, p, p.detach().clone()) for nm, p in learn.model.named_parameters() if p.ndim > 1]
+        if self.n_batches % self.every == 0:
+            self._before = [
+                (nm, p, p.detach().clone()) for nm, p in learn.model.named_parameters() if p.ndim > 1
+            ]
         self.n_batches += 1
 
     def after_step(self, learn):
         for nm, p, old in self._before or ():
             owner = learn.model.get_submodule(nm.rpartition('.')[0])
             rec = self.records.setdefault(nm, Record(nm, owner))
-            if not hasattr(rec, 'stats'): rec.stats, rec._ratio = LayerStats(hist_max=None, unit_dim=0), _Rows(torch.float32)
+            if not hasattr(rec, 'stats'):
+                rec.stats, rec._ratio = LayerStats(hist_max=None, unit_dim=0), _Rows(torch.float32)
             diff = p.detach() - old
             rec.stats.append(diff, self.n_batches - 1)
             size = old.float().std() if old.numel() > 1 else old.float().abs().mean()
@@ -413,7 +495,8 @@ class UpdateStats(StatsPlots, Callback):
         recs, total = self._recs(start)
         fig, ax = plt.subplots(figsize=(8, 3.6), layout='constrained')
         colors = plt.get_cmap('viridis')(np.linspace(0, .95, len(recs)))
-        for r, c, ls in zip(recs, colors, ['-', '--', '-.', ':']*len(recs)): ax.plot(r.stats.batches, r._ratio.array(1)[:, 0], c=c, ls=ls, lw=1, label=r.label)
+        for r, c, ls in zip(recs, colors, ['-', '--', '-.', ':'] * len(recs)):
+            ax.plot(r.stats.batches, r._ratio.array(1)[:, 0], c=c, ls=ls, lw=1, label=r.label)
         ax.axhline(1e-3, c='k', ls=':', label='a thousandth')
         ax.set(yscale='log', xlabel='batch', ylabel='std of update / std of weights')
         fig.legend(loc='outside right center', fontsize=9)

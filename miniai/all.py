@@ -15,5 +15,6 @@ from .metrics import *
 from .progress import *
 from .hooks import *
 from .activations import *
+from .diagnose import *
 
 __all__ = [o for o in dir() if not o.startswith('_')]

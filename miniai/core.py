@@ -16,7 +16,8 @@ def set_seed(
     deterministic:bool=False,  # True also asks PyTorch for repeatable kernels; False leaves that setting as it is
 ):
     "Seed every random stream that a training run draws from"
-    if not 0 <= seed < 2**32: raise ValueError(f"seed={seed} is out of range: NumPy takes 0 to 2**32-1, say set_seed(42)")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed={seed} is out of range: NumPy takes 0 to 2**32-1, say set_seed(42)")
     if deterministic:
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
@@ -35,7 +36,8 @@ def map_nested(
     "`x` with `f` applied to each tensor in it; containers keep their type, and all else passes through"
     if isinstance(x, torch.Tensor): return f(x)
     if isinstance(x, tuple) and hasattr(x, '_fields'): return type(x)(*(map_nested(f, o) for o in x))
-    if isinstance(x, (list, tuple)): return type(x)([f(o) if isinstance(o, torch.Tensor) else map_nested(f, o) for o in x])
+    if isinstance(x, (list, tuple)):
+        return type(x)([f(o) if isinstance(o, torch.Tensor) else map_nested(f, o) for o in x])
     if isinstance(x, Mapping):
         res = {k: map_nested(f, v) for k, v in x.items()}
         return res if type(x) is dict else type(x)(res)

@@ -86,16 +86,38 @@ class with_cbs:
 
 # %% ../nbs/04_learner.ipynb #3edc3d07
 STARRED = ('predict', 'get_loss', 'backward', 'step', 'zero_grad')
-EVENTS = ('before_fit', 'before_epoch', 'before_batch',
-          'predict', 'after_predict', 'get_loss', 'after_loss', 'backward', 'after_backward', 'step', 'after_step', 'zero_grad',
-          'after_batch', 'cleanup_batch', 'after_epoch', 'cleanup_epoch', 'after_fit', 'cleanup_fit')
+EVENTS = (
+    'before_fit',
+    'before_epoch',
+    'before_batch',
+    'predict',
+    'after_predict',
+    'get_loss',
+    'after_loss',
+    'backward',
+    'after_backward',
+    'step',
+    'after_step',
+    'zero_grad',
+    'after_batch',
+    'cleanup_batch',
+    'after_epoch',
+    'cleanup_epoch',
+    'after_fit',
+    'cleanup_fit',
+)
 
 # %% ../nbs/04_learner.ipynb #74677ee8
 def _name(o): return type(o).__name__
 
 def _listify(cbs):
     if cbs is None: return []
-    if isinstance(cbs, (Callback, type)) or not hasattr(cbs, '__iter__') or any(hasattr(cbs, o) for o in EVENTS): return [cbs]
+    if (
+        isinstance(cbs, (Callback, type))
+        or not hasattr(cbs, '__iter__')
+        or any(hasattr(cbs, o) for o in EVENTS)
+    ):
+        return [cbs]
     return list(cbs)
 
 def _suggest(nm, known):
@@ -103,17 +125,28 @@ def _suggest(nm, known):
     return f": did you mean {near[0]}?" if near else f": the events are {', '.join(known)}"
 
 def _looks_like_event(nm):
-    return nm not in EVENTS and not nm.startswith('_') and (
-        nm.startswith(('before_', 'after_', 'cleanup_')) or any(o not in STARRED for o in difflib.get_close_matches(nm, EVENTS, 1, cutoff=.85)))
+    return (
+        nm not in EVENTS
+        and not nm.startswith('_')
+        and (
+            nm.startswith(('before_', 'after_', 'cleanup_'))
+            or any(o not in STARRED for o in difflib.get_close_matches(nm, EVENTS, 1, cutoff=0.85))
+        )
+    )
 
 def _check_cb(cb):
     "Raise an error if `cb` can't be a callback"
-    if isinstance(cb, type): raise TypeError(f"{cb.__name__} is a class, and a callback is an instance: write {cb.__name__}()")
+    if isinstance(cb, type):
+        raise TypeError(f"{cb.__name__} is a class, and a callback is an instance: write {cb.__name__}()")
     for nm in dir(cb):
         if _looks_like_event(nm) and callable(getattr(cb, nm, None)):
-            raise ValueError(f"{_name(cb)}.{nm} looks like an event and is none{_suggest(nm, EVENTS)} (A helper's name may start with _.)")
+            raise ValueError(
+                f"{_name(cb)}.{nm} looks like an event and is none{_suggest(nm, EVENTS)} (A helper's name may start with _.)"
+            )
     if not isinstance(cb, Callback) and not any(hasattr(cb, o) for o in EVENTS):
-        raise TypeError(f"{cb!r} is no callback: it has no method named like an event. For a function write Callback(after_batch=f)")
+        raise TypeError(
+            f"{cb!r} is no callback: it has no method named like an event. For a function write Callback(after_batch=f)"
+        )
 
 # %% ../nbs/04_learner.ipynb #dd59b4e9
 class Learner:
@@ -144,7 +177,10 @@ class Learner:
     @with_cbs('epoch')
     def _one_epoch(self):
         for self.iter, self.batch in enumerate(self.dl): self._one_batch()
-        if self.iter is None: raise ValueError(f"the {self._phase} loader gave no batch: is its data set empty, or smaller than a batch with drop_last?")
+        if self.iter is None:
+            raise ValueError(
+                f"the {self._phase} loader gave no batch: is its data set empty, or smaller than a batch with drop_last?"
+            )
 
     def one_epoch(self,
         training:bool,  # True to train, False to validate
@@ -175,7 +211,13 @@ class Learner:
         modes = [(m, m.training) for m in getattr(self.model, 'modules', list)()]
         try:
             self._check(n_epochs, train, valid)
-            self.n_epochs, self.epochs, self.epoch, self.iter, self._listeners = n_epochs, range(n_epochs), None, None, {}
+            self.n_epochs, self.epochs, self.epoch, self.iter, self._listeners = (
+                n_epochs,
+                range(n_epochs),
+                None,
+                None,
+                {},
+            )
             self._new_opt(lr, train)
             self._fit(train, valid)
         except BaseException as e:
@@ -224,7 +266,9 @@ def callback(self, method_nm):
         raise
 
 # %% ../nbs/04_learner.ipynb #5594bb05
-def _rank(e): return next((i for i, o in enumerate(_CANCELS.values()) if isinstance(e, o)), 3)  # batch, epoch, fit, error
+# batch, epoch, fit, error
+def _rank(e):
+    return next((i for i, o in enumerate(_CANCELS.values()) if isinstance(e, o)), 3)
 
 @_patch
 def _cleanup(self, nm, error):
@@ -254,9 +298,13 @@ def _explain_escape(self, e):
     "A cancel that no level caught is a mistake, and an error that came from no event still needs its place"
     if _rank(e) < 3:
         level = list(_CANCELS)[_rank(e)]
-        e.args = (f"{_name(e)} was raised in {getattr(e, 'where', 'an unknown place')}, where no {level} is running that it could end",)
+        e.args = (
+            f"{_name(e)} was raised in {getattr(e, 'where', 'an unknown place')}, where no {level} is running that it could end",
+        )
     elif getattr(self, 'epoch', None) is not None and not any(o.startswith('miniai:') for o in getattr(e, '__notes__', ())):
-        e.add_note(f"miniai: raised by the data loader or the loop in epoch {self.epoch}, after batch {self.iter} ({self._phase})")
+        e.add_note(
+            f"miniai: raised by the data loader or the loop in epoch {self.epoch}, after batch {self.iter} ({self._phase})"
+        )
 
 # %% ../nbs/04_learner.ipynb #63d044c6
 _BY = {'predict': 'preds', 'get_loss': 'loss'}
@@ -270,15 +318,25 @@ def _loader(self, training):
 @_patch
 def _check(self, n_epochs, train, valid):
     "Raise an error for whatever is wrong with a fit before it begins"
-    if not isinstance(n_epochs, int) or n_epochs < 0: raise ValueError(f"n_epochs={n_epochs!r}: say how many epochs, 0 or more, as in fit(3)")
+    if not isinstance(n_epochs, int) or n_epochs < 0:
+        raise ValueError(f"n_epochs={n_epochs!r}: say how many epochs, 0 or more, as in fit(3)")
     for i, cb in enumerate(self.cbs):
         _check_cb(cb)
         if any(cb is o for o in self.cbs[:i]): raise ValueError(f"the same {_name(cb)} is there twice: leave one out")
     for training in [o for o, wanted in ((True, train), (False, valid)) if wanted]:
         what, dl = 'training' if training else 'validation', self._loader(training)
-        if dl is None: raise ValueError(f"there is no {what} loader: give one, as Learner(model, DataLoaders(train, valid)), or say fit({'train' if training else 'valid'}=False)")
-        if not hasattr(dl, '__iter__'): raise TypeError(f"dls={self.dls!r} holds no data: write Learner(model, DataLoaders(train, valid), …)")
-        if hasattr(dl, '__len__') and len(dl) == 0: raise ValueError(f"the {what} loader is empty: is its data set empty, or smaller than a batch with drop_last?")
+        if dl is None:
+            raise ValueError(
+                f"there is no {what} loader: give one, as Learner(model, DataLoaders(train, valid)), or say fit({'train' if training else 'valid'}=False)"
+            )
+        if not hasattr(dl, '__iter__'):
+            raise TypeError(
+                f"dls={self.dls!r} holds no data: write Learner(model, DataLoaders(train, valid), …)"
+            )
+        if hasattr(dl, '__len__') and len(dl) == 0:
+            raise ValueError(
+                f"the {what} loader is empty: is its data set empty, or smaller than a batch with drop_last?"
+            )
     for nm in STARRED if train else STARRED[:2] if valid else (): self._check_provider(nm)
 
 @_patch
@@ -290,8 +348,16 @@ def _providers(self, nm):
 def _check_provider(self, nm):
     found = self._providers(nm)
     if len(found) == 1: return
-    if found: raise ValueError(f"{' and '.join(found)} both provide {nm}, and one must: leave out all but one (a subclass of TrainCB replaces it)")
-    near = [f"{_name(cb)}.{o}" for cb in self.cbs for o in dir(cb) if not o.startswith('_') and difflib.get_close_matches(o, [nm], 1, cutoff=.8)]
+    if found:
+        raise ValueError(
+            f"{' and '.join(found)} both provide {nm}, and one must: leave out all but one (a subclass of TrainCB replaces it)"
+        )
+    near = [
+        f"{_name(cb)}.{o}"
+        for cb in self.cbs
+        for o in dir(cb)
+        if not o.startswith('_') and difflib.get_close_matches(o, [nm], 1, cutoff=0.8)
+    ]
     hint = f"did you mean {nm} when you wrote {near[0]}?" if near else "add a TrainCB() to cbs, or use TrainLearner"
     raise ValueError(f"nobody provides {nm}, so nothing would be trained: {hint}")
 
@@ -300,7 +366,10 @@ def _new_opt(self, lr, train):
     "A new optimizer with the state of the last one, if that was for the same parameters"
     if not self.opt_func or not hasattr(self.model, 'parameters'): return
     if not any(p.requires_grad for p in self.model.parameters()):
-        if train: raise ValueError(f"{_name(self.model)} has no parameter that trains: none at all, or all with requires_grad=False. To validate only, say fit(train=False)")
+        if train:
+            raise ValueError(
+                f"{_name(self.model)} has no parameter that trains: none at all, or all with requires_grad=False. To validate only, say fit(train=False)"
+            )
         if not any(True for p in self.model.parameters()): return
     old, self.opt = self.opt, self.opt_func(self.model.parameters(), self.lr if lr is None else lr)
     def params(opt): return [p for g in opt.param_groups for p in g['params']]
@@ -314,8 +383,10 @@ def _loss(learn, targets):
     except IndexError as e:
         y = targets[0] if targets else None
         if not isinstance(y, torch.Tensor) or y.is_floating_point() or learn.preds.ndim < 2: raise
-        raise IndexError(f"the labels run from {y.min()} to {y.max()}, but the model gives {learn.preds.shape[1]} scores, "
-                         f"for the classes 0 to {learn.preds.shape[1] - 1}: mend the labels, or give the model's last layer more outputs") from e
+        raise IndexError(
+            f"the labels run from {y.min()} to {y.max()}, but the model gives {learn.preds.shape[1]} scores, "
+            f"for the classes 0 to {learn.preds.shape[1] - 1}: mend the labels, or give the model's last layer more outputs"
+        ) from e
 
 class TrainCB(Callback):
     "Predict, measure the loss, and take a step: the ordinary way to train"
@@ -344,7 +415,9 @@ def explain(self,
     try:
         rows, depth = [], 0
         for nm in EVENTS:
-            who = ', '.join(_owner(f, self) for f in self.listeners(nm)) or ('NOBODY: fit will refuse' if nm in STARRED else '·')
+            who = ', '.join(_owner(f, self) for f in self.listeners(nm)) or (
+                'NOBODY: fit will refuse' if nm in STARRED else '·'
+            )
             rows.append(f"{'  '*depth + nm + ('*' if nm in STARRED else ''):24}{who}")
             depth += nm.startswith('before_')
             depth -= nm.startswith('cleanup_')

@@ -42,7 +42,10 @@ def lesson(
     if epochs < 1: raise ValueError(f"epochs={epochs}: one or more, as in lesson(3)")
     if not lr > 0: raise ValueError(f"lr={lr}: a learning rate is a number above 0")
     dls = fashion_mnist()
-    print(f'{dls.name}: {dls.train.n:,} images to train, {dls.valid.n:,} to validate. Epochs: {epochs}, learning rate: {lr}, seed: {seed}', flush=True)
+    print(
+        f'{dls.name}: {dls.train.n:,} images to train, {dls.valid.n:,} to validate. Epochs: {epochs}, learning rate: {lr}, seed: {seed}',
+        flush=True,
+    )
     set_seed(seed)
     return fit(cnn(), epochs, lr=lr, dls=dls)
 
@@ -50,7 +53,9 @@ def main(
     args=None,  # words of the command line; None: `sys.argv`
 ):
     "The command `miniai-lesson`"
-    p = argparse.ArgumentParser(prog='miniai-lesson', description=lesson.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p = argparse.ArgumentParser(
+        prog='miniai-lesson', description=lesson.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     p.add_argument('--epochs', type=int, default=3, help='times through the training data')
     p.add_argument('--lr', type=float, default=0.6, help="learning rate; the lesson's is too high on purpose")
     p.add_argument('--seed', type=int, default=42, help='of the weights')

@@ -62,7 +62,14 @@ class SampleMean:
 
     def _pack(self):
         if not self._tail: return
-        self._chunks.append(torch.stack([o if isinstance(o, torch.Tensor) and not o.ndim else torch.as_tensor(o).float().mean() for o in self._tail]).float())
+        self._chunks.append(
+            torch.stack(
+                [
+                    o if isinstance(o, torch.Tensor) and not o.ndim else torch.as_tensor(o).float().mean()
+                    for o in self._tail
+                ]
+            ).float()
+        )
         self._tail = []
 
     def compute(self):
@@ -78,12 +85,15 @@ _RESERVED = ('epoch', 'phase', 'loss', 'seconds', 'partial')
 
 def _as_metric(name, m):
     "`m` as something with reset, update and compute, or a TypeError that says what is missing"
-    if isinstance(m, type): raise TypeError(f"{name}={m.__name__} is a class, and a metric is an instance: write {m.__name__}()")
+    if isinstance(m, type):
+        raise TypeError(f"{name}={m.__name__} is a class, and a metric is an instance: write {m.__name__}()")
     missing = [o for o in _METHODS if not callable(getattr(m, o, None))]
     if not missing: return m
     if len(missing) == 3 and callable(m): return SampleMean(m)
-    raise TypeError(f"{name}={m!r} is no metric: it has no {' and no '.join(missing)}. Give an object with reset, update and compute, "
-                    "or a function of predictions and targets")
+    raise TypeError(
+        f"{name}={m!r} is no metric: it has no {' and no '.join(missing)}. Give an object with reset, update and compute, "
+        "or a function of predictions and targets"
+    )
 
 def _named(ms, metrics):
     "All metrics by name: the positional ones after their type or function, numbered when there are several"
@@ -95,7 +105,9 @@ def _named(ms, metrics):
         res[nm] = m
     res.update(metrics)
     if taken := [o for o in res if o in _RESERVED]:
-        raise ValueError(f"a metric can't be called {taken[0]!r}: {', '.join(_RESERVED)} are columns already, give it another name")
+        raise ValueError(
+            f"a metric can't be called {taken[0]!r}: {', '.join(_RESERVED)} are columns already, give it another name"
+        )
     return {nm: _as_metric(nm, m) for nm, m in res.items()}
 
 # %% ../nbs/05_metrics.ipynb #b21bb06c
@@ -126,7 +138,14 @@ def row_text(
     "A row as a line of a table with columns of fixed width"
     c = cells(row)
     note = '' if header or 'partial' not in c else f"  (ended after {c['partial']} batches)"
-    return '  '.join((nm if header else v).rjust(max(len(nm), 7 if nm not in ('epoch', 'phase') else 5)) for nm, v in c.items() if nm != 'partial') + note
+    return (
+        '  '.join(
+            (nm if header else v).rjust(max(len(nm), 7 if nm not in ('epoch', 'phase') else 5))
+            for nm, v in c.items()
+            if nm != 'partial'
+        )
+        + note
+    )
 
 # %% ../nbs/05_metrics.ipynb #f15acd58
 class MetricsCB(Callback):
@@ -161,8 +180,17 @@ class MetricsCB(Callback):
         if self._row is None and self.loss.ns: self._add_row(learn, partial=len(self.loss.ns))
 
     def _add_row(self, learn, **more):
-        nums = {nm: _number(m.compute()) if self.loss.ns else float('nan') for nm, m in {'loss': self.loss, **self.metrics}.items()}
-        self._row = dict(epoch=learn.epoch, phase='train' if learn.training else 'valid', **nums, seconds=time.perf_counter() - self._start, **more)
+        nums = {
+            nm: _number(m.compute()) if self.loss.ns else float('nan')
+            for nm, m in {'loss': self.loss, **self.metrics}.items()
+        }
+        self._row = dict(
+            epoch=learn.epoch,
+            phase='train' if learn.training else 'valid',
+            **nums,
+            seconds=time.perf_counter() - self._start,
+            **more
+        )
         self.rows.append(self._row)
         self._log(learn)
 

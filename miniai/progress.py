@@ -23,7 +23,12 @@ def rows_html(
     names = list(dict.fromkeys(nm for r in rows for nm in r))
     def tr(tag, vals): return '<tr align="right">' + ''.join(f'<{tag}>{escape(o)}</{tag}>' for o in vals) + '</tr>\n'
     body = [tr('td', (c.get(nm, '') for nm in names)) for c in map(cells, rows)]
-    return '<table>\n' + tr('th', (nm if nm != 'partial' else 'batches, if ended early' for nm in names)) + ''.join(body) + '</table>'
+    return (
+        '<table>\n'
+        + tr('th', (nm if nm != 'partial' else 'batches, if ended early' for nm in names))
+        + ''.join(body)
+        + '</table>'
+    )
 
 # %% ../nbs/06_progress.ipynb #00cb1959
 def smooth(
@@ -89,7 +94,11 @@ class ProgressCB(Callback):
         self._done, self._drawn = 0, time.perf_counter()
 
     def _open(self, learn):
-        self._out, self._rows, self._n_rows = (_Notebook if _IN_NOTEBOOK else _Terminal)(), [], len(self._all_rows(learn))
+        self._out, self._rows, self._n_rows = (
+            (_Notebook if _IN_NOTEBOOK else _Terminal)(),
+            [],
+            len(self._all_rows(learn)),
+        )
         self._redrawn = time.perf_counter()
 
     def after_batch(self, learn):
