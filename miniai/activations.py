@@ -7,7 +7,7 @@ __all__ = ['N_BINS', 'DeadUnit', 'MAX_PANELS', 'LayerStats', 'append_stats', 'ge
            'ActivationStats', 'GradientStats', 'UpdateStats', 'capture']
 
 # %% ../nbs/08_activations.ipynb #9c0e485c
-import math, sys, time
+import math, sys, threading, time
 from collections import namedtuple
 import matplotlib.pyplot as plt
 import numpy as np, torch
@@ -19,29 +19,37 @@ from .plot import get_grid
 
 # %% ../nbs/08_activations.ipynb #0b0f9b7a
 N_BINS = 84  # -inf, ≤-r, 79 bins, ≥r, NaN, +inf
-_PAIRS = 80*256 + 81
+
+class _Scratch(threading.local):
+    "Working memory, for each thread its own: to get new memory from the system costs as much as the counting"
+    def __init__(self): self.scaled, self.codes = torch.empty(1 << 18), torch.empty(1 << 20, dtype=torch.int8)
+_scratch = _Scratch()
+
+def _codes(x, scale):
+    "Number of the bin of each value, from 0 to 80; `x` is flat, finite or infinite, and not longer than the memory for it"
+    n, k, res = x.numel(), _scratch.scaled.numel(), _scratch.codes[:x.numel()]
+    for i in range(0, n, k):
+        part = x[i:i + k]
+        out = _scratch.scaled[:part.numel()] if x.dtype == torch.float32 else None
+        res[i:i + k] = torch.mul(part, scale, out=out).clamp_(-40, 40)  # a whole number drops the fraction
+    return res.add_(40)
 
 def _count_cpu(x, scale, finite):
     "How many values of the flat `x` are in each column; `finite` says that there is no NaN or infinity in it"
-    table, single, special = torch.zeros(_PAIRS, dtype=torch.int64), [], [0, 0, 0]
-    for part in x.split(1 << 20):
+    res, tables, k = np.zeros(N_BINS, dtype=np.int64), [], _scratch.codes.numel()
+    for i in range(0, x.numel(), k):
+        part = x[i:i + k]
         if not finite:
-            special = [
-                a + int(b)
-                for a, b in zip(
-                    special, (part.isnan().sum(), (part == math.inf).sum(), (part == -math.inf).sum())
-                )
-            ]
+            nan, pos, neg = [int(o.sum()) for o in (part.isnan(), part == math.inf, part == -math.inf)]
+            res[[0, 1, 41, 81, 82, 83]] += [neg, -neg, -nan, -pos, nan, pos]  # below, they count as overflow, and NaN as zero
             part = part.nan_to_num(0., math.inf, -math.inf)
-        code = (part*scale).clamp_(-40, 40).to(torch.int8).add_(40)
-        if len(code) % 2: single.append(int(code[-1])); code = code[:-1]
-        table += torch.bincount(code.view(torch.int16), minlength=_PAIRS)
-    table = np.pad(table.numpy(), (0, 81*256 - _PAIRS)).reshape(81, 256)
-    res = np.zeros(N_BINS, dtype=np.int64)
-    res[1:82] = table.sum(1) + table.sum(0)[:81]
-    for o in single: res[o + 1] += 1
-    nan, pos, neg = special
-    res[[0, 1, 41, 81, 82, 83]] += [neg, -neg, -nan, -pos, nan, pos]  # they were counted as overflow, and NaN as zero
+        code = _codes(part, scale)
+        if part.numel() % 2: res[int(code[-1]) + 1] += 1; code = code[:-1]
+        tables.append(torch.bincount(code.view(torch.int16), minlength=81*256))
+    for o in tables[1:]: tables[0] += o
+    if tables:
+        table = tables[0].numpy().reshape(81, 256)
+        res[1:82] += table.sum(1) + table.sum(0)[:81]
     return res
 
 def _count_device(x, scale):
@@ -71,35 +79,28 @@ def _unit_dim(x, mod):
 
 def _alive(x, dim):
     "For each unit, whether any of its values is other than zero"
-    if dim == 1 and x.ndim > 2: return x.reshape(len(x), -1).any(0).view(x.shape[1], -1).any(1)
-    return (
-        x.reshape(-1, x.shape[-1]).any(0)
-        if dim == x.ndim - 1
-        else (x != 0).any(dim=[d for d in range(x.ndim) if d != dim])
-    )
+    x = x.reshape(math.prod(x.shape[:dim]), x.shape[dim], math.prod(x.shape[dim + 1:]))
+    if x.device.type != 'cpu': return (x != 0).any(2).any(0)
+    first, rest = x[:8], x[8:]  # most units show up in the first samples: the others alone are looked for in the rest
+    alive = torch.from_numpy(first.numpy().any((0, 2)))
+    if not alive.all() and len(rest): alive[~alive] = (rest[:, ~alive] != 0).any(2).any(0)
+    return alive
 
-def _moments_cpu(x, dim):
-    "Mean, standard deviation, which units are alive, and whether everything is finite"
+def _moments_cpu(x):
+    "Mean, standard deviation, and whether everything is finite, of the flat `x`"
     n = x.numel()
-    by_unit = dim == 1 and x.ndim > 2 and n >= 8*x.shape[0]*x.shape[1]  # short rows cost more than they save
-    rows = x.reshape(x.shape[0]*x.shape[1], -1) if by_unit else x.reshape(x.shape[0], -1)
-    norms = torch.linalg.vector_norm(rows, dim=1)
-    s, q = float(rows.sum(1, dtype=torch.double if n < 4096 else None).double().sum()), float(
-        norms.double().square().sum()
-    )
+    k = n//1024*1024
+    rows, rest = x[:k].view(-1, 1024), x[k:].double()
+    sums, norms = rows.sum(1).double(), torch.linalg.vector_norm(rows, dim=1).double()
+    s, q = float(sums.sum()), float(norms.dot(norms))
+    if k < n: s += float(rest.sum()); q += float(rest.dot(rest))
     finite = math.isfinite(s) and math.isfinite(q)
     if not finite: x = x.double(); s = float(x.sum()); finite = bool(x.isfinite().all())
     mean = s/n
     var = (q - s*mean)/(n - 1) if n > 1 else math.nan
-    # would cancel: in two passes
-    if n > 1 and (not math.isfinite(q) or not var > 1e-3 * mean * mean):
-        var = float((x.double() - mean).square().sum()) / (n - 1)
-    if not by_unit: return mean, math.sqrt(var), _alive(x, dim), finite
-    alive = norms.view(x.shape[0], x.shape[1]).amax(0) > 0
-    silent = (~alive).nonzero()[:, 0]
-    if len(silent): alive[silent] = _alive(x[:, silent], dim)  # the square of 1e-30 is zero, the value is not
-    if not finite: alive |= _alive(x, dim)
-    return mean, math.sqrt(var), alive, finite
+    if n > 1 and (not math.isfinite(q) or not var > 1e-3*mean*mean):  # would cancel: in two passes
+        var = float((x.double() - mean).square().sum())/(n - 1)
+    return mean, math.sqrt(var), finite
 
 # %% ../nbs/08_activations.ipynb #928266e1
 class _Rows:
@@ -150,20 +151,12 @@ class LayerStats:
         dim = self.unit_dim if self.unit_dim is not None else _unit_dim(x, module or nn.Identity())
         self.shape = tuple(x.shape)
         self.batches.append(self.batches[-1] + 1 if batch is None and self.batches else batch or 0)
-        on_cpu = x.device.type == 'cpu'
-        if x.numel() == 0:
-            num, alive, finite = (
-                torch.full((2,), math.nan, device=x.device),
-                torch.zeros(x.shape[dim], dtype=torch.bool, device=x.device),
-                True,
-            )
-        elif on_cpu:
-            mean, std, alive, finite = _moments_cpu(x, dim)
-            num = torch.tensor([mean, std])
-        else:
-            num, alive = torch.stack(torch.std_mean(x)[::-1]), _alive(x, dim)
+        flat, on_cpu, finite = x.reshape(-1), x.device.type == 'cpu', True
+        if not flat.numel(): num = torch.full((2,), math.nan, device=x.device)
+        elif on_cpu: *num, finite = _moments_cpu(flat); num = torch.tensor(num)
+        else: num = torch.stack(torch.std_mean(x)[::-1])
         if self.hist_max is None: self._set_range(num[1])
-        flat, scale = x.reshape(-1), 40/(self.hist_max or 10.)
+        alive, scale = _alive(x, dim), 40/(self.hist_max or 10.)
         self._hist.append(torch.from_numpy(_count_cpu(flat, scale, finite)) if on_cpu else _count_device(flat, scale))
         self._num.append(num)
         self._alive.append(_pack(alive))
