@@ -409,7 +409,7 @@ class ActivationStats(StatsPlots, HooksCallback):
         on_valid=False,   # look into validation batches
         mods=None,        # names or modules to look into instead
         every:int=1,      # look into one batch in so many
-        live=False,       # in a notebook, draw the overview while it trains, at most once a second
+        live=False,       # in a notebook, draw the overview while it trains, at most once a second and a fifth of the time
         hist_max=10.,     # range of the histogram, as in `LayerStats`
         unit_dim=None,    # which dimension counts units, as in `LayerStats`
         **kwargs,         # for `HooksCallback`
@@ -419,19 +419,20 @@ class ActivationStats(StatsPlots, HooksCallback):
 
     def _append(self, rec, mod, inp, outp): append_stats(rec, mod, inp, outp, **self._kw)
 
-    def before_epoch(self, learn): self._drawn = time.perf_counter()
+    def before_fit(self, learn): super().before_fit(learn); self._draw_at = time.perf_counter() + 1
     def after_batch(self, learn):
-        if self.live and time.perf_counter() - self._drawn > 1: self._show()
+        if self.live and time.perf_counter() > self._draw_at: self._show()
     def after_fit(self, learn):
         if self.live and self.records: self._show()
 
     def _show(self):
         from IPython.display import display
-        fig = self.overview()
+        start, fig = time.perf_counter(), self.overview()
         if self._display is None: self._display = display(fig, display_id=True)
         else: self._display.update(fig)
         plt.close(fig)
-        self._drawn = time.perf_counter()
+        now = time.perf_counter()
+        self._draw_at = now + max(1, 4*(now - start))  # four fifths of the time remain for training
 
 class GradientStats(ActivationStats):
     "The same statistics of the gradients of the loss by the layers' outputs; the histogram's range follows the first batch"
