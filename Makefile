@@ -9,7 +9,7 @@ PIP := install --quiet --disable-pip-version-check -c constraints.txt
 .PHONY: help lesson test lab notebooks bench readme clean
 help:       ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/:/'
-lesson: .venv/.run   ## train the lesson's network and watch it learn
+lesson: .venv/.run   ## train the lesson's network, diagnose it, train it as advised, write lesson.html
 	@$(BIN)/miniai-lesson
 test: .venv/.dev     ## are notebooks clean, package and README up to date, and does every notebook pass? T=04 tests one
 	@$(BIN)/python .ci/tools.py test $(T)

@@ -16,5 +16,7 @@ from .progress import *
 from .hooks import *
 from .activations import *
 from .diagnose import *
+from .lesson import report
+from .schedule import *
 
 __all__ = [o for o in dir() if not o.startswith('_')]
