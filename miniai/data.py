@@ -185,6 +185,14 @@ class TensorLoader:
         epoch, self.epoch = self.epoch, self.epoch + 1
         yield from self._batches(epoch)
 
+    def new(self,
+        data=None,  # other tensors; None: the same
+        **kwargs,   # what is to differ, as `bs`
+    ):
+        "A loader like this one, in its first epoch, with other data or other settings"
+        same = {nm: getattr(self, nm) for nm in ('bs', 'shuffle', 'seed', 'drop_last', 'tfm')}
+        return TensorLoader(self.data if data is None else data, **{**same, **kwargs})
+
 # %% ../nbs/01_data.ipynb #08f03311
 def bytes_to_float(
     b,  # (images, labels), the images uint8, (n, 28, 28)
@@ -258,6 +266,17 @@ class DataLoaders:
     ):
         "The first batch, without any trace of having looked"
         return first_batch(self.train if train else self.valid)
+
+    def holdout(self,
+        n:int,      # samples to hold out: the last ones
+        **kwargs,   # what is to differ in the new training loader, as `bs` and `tfm`
+    ):
+        "Loaders of the training data alone, a part of it held out to validate on: for choices that the validation data must not see"
+        if not 0 < n < self.train.n: raise ValueError(f"n={n}: hold out at least one of the {self.train.n:,} samples, and not all")
+        train, held = [map_nested(lambda t: t[i], self.train.data) for i in (slice(None, -n), slice(-n, None))]
+        valid = self.train.new(held, bs=2*self.train.bs, shuffle=False, drop_last=False)
+        return DataLoaders(self.train.new(train, **kwargs), valid, name=f'{self.name}, {n:,} held out',
+                           classes=self.classes)
 
     def __iter__(self): return (o for o in (self.train, self.valid, self.test) if o is not None)
     def __repr__(self): return f"DataLoaders({self.name!r}: {', '.join(f'{len(o)} batches' for o in self)})"

@@ -134,6 +134,18 @@ def _check_repeatable(b):
     return (torch.equal(one, two) or bool((one - two).abs().max() <= 1e-6*one.abs().max()), 'evaluated twice',
             'something random is left on in evaluation: use nn.Dropout, not F.dropout without training=self.training')
 
+def _check_last_batch(b):
+    dl = b.learn._loader(True)
+    n = getattr(dl, 'n', None) or (len(dl.dataset) if hasattr(getattr(dl, 'dataset', None), '__len__') else None)
+    bs = getattr(dl, 'bs', None) or getattr(dl, 'batch_size', None)
+    if not n or not bs: return None, 'the sizes of the batches are not known', ''
+    last = bs if getattr(dl, 'drop_last', False) else n%bs or bs
+    seen = f'{last} sample' + 's'*(last > 1)
+    if last > 1: return True, seen, ''
+    try: b.model.train()(*map_nested(lambda t: t[:1], b.x))
+    except ValueError as e: return False, f'{seen}: {e}', 'leave it out, drop_last=True: one sample has no variance for a batch norm'
+    return True, seen, ''
+
 def _check_overfit(b, steps=60, n=8):
     model = b.model.train()
     for m in model.modules():
@@ -152,7 +164,7 @@ def _check_overfit(b, steps=60, n=8):
 
 _CHECKS = {'labels': _check_labels, 'shapes': _check_shapes, 'input': _check_input, 'loss at the start': _check_loss,
            'gradients': _check_gradients, 'optimizer': _check_optimizer, 'samples apart': _check_mixing,
-           'repeatable': _check_repeatable, 'overfit a batch': _check_overfit}
+           'repeatable': _check_repeatable, 'last batch': _check_last_batch, 'overfit a batch': _check_overfit}
 
 def check(
     learn,  # Learner; neither it nor its model, data order or random streams are changed
