@@ -18,5 +18,7 @@ from .activations import *
 from .diagnose import *
 from .lesson import report
 from .schedule import *
+from .init import *
+from .resnet import *
 
 __all__ = [o for o in dir() if not o.startswith('_')]

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['STARRED', 'EVENTS', 'CancelBatchException', 'CancelEpochException', 'CancelFitException', 'Callback', 'run_cbs',
-           'CompletionCB', 'SingleBatchCB', 'with_cbs', 'Learner', 'listeners', 'callback', 'TrainCB', 'explain',
-           'TrainLearner', 'MomentumLearner']
+           'CompletionCB', 'SingleBatchCB', 'with_cbs', 'Learner', 'TrainCB', 'TrainLearner', 'MomentumLearner']
 
 # %% ../nbs/04_learner.ipynb #2c47b3fa
 import difflib, functools
@@ -235,17 +234,18 @@ class Learner:
 
 _LOOP = ('n_epochs', 'epochs', 'epoch', 'iter', 'batch', 'preds', 'loss', 'dl', 'opt', 'training', '_listeners')
 
-# %% ../nbs/04_learner.ipynb #8820dabb
-def _patch(f): setattr(Learner, f.__name__, f)  # methods of a long class, a few at a time, with prose between
+# %% ../nbs/04_learner.ipynb #726bdd94
+def patch(f): setattr(Learner, f.__name__, f)  # methods of a long class, a few at a time, with prose between
 
+# %% ../nbs/04_learner.ipynb #8820dabb
 def _owner(f, learn):
     "Who listens: the callback's class, the Learner's, or the name of a plain function"
     nm = getattr(f, '__name__', _name(f))
     if getattr(type(learn), nm, None) is f: return _name(learn)
     return _name(f.__self__) if hasattr(f, '__self__') else nm.strip('<>')
 
-@_patch
-def listeners(self, nm):
+@patch
+def listeners(self:Learner, nm):
     "The functions that event `nm` calls, in order: the subclass's own first"
     if nm not in self._listeners:
         own = getattr(type(self), nm, None) if nm in EVENTS else None
@@ -254,8 +254,8 @@ def listeners(self, nm):
         self._listeners[nm] = tuple(f for f in fs if callable(f))  # an attribute `step = 3` is no listener
     return self._listeners[nm]
 
-@_patch
-def callback(self, method_nm):
+@patch
+def callback(self:Learner, method_nm):
     "Announce an event: call whoever listens to it"
     try: fs = self._listeners[method_nm]
     except KeyError: fs = self.listeners(method_nm)
@@ -270,8 +270,8 @@ def callback(self, method_nm):
 def _rank(e):
     return next((i for i, o in enumerate(_CANCELS.values()) if isinstance(e, o)), 3)
 
-@_patch
-def _cleanup(self, nm, error):
+@patch
+def _cleanup(self:Learner, nm, error):
     "Run every listener of the cleanup event `nm`, whatever some of them raise; return the exception to go on with"
     for f in self._listeners.get(nm) or self.listeners(nm):
         try: f(self)
@@ -281,8 +281,8 @@ def _cleanup(self, nm, error):
             elif _rank(e) == 3: error.add_note(f"miniai: then {_owner(f, self)}.{nm} failed as well: {e!r}")
     return error
 
-@_patch
-def _blame(self, e, f, nm):
+@patch
+def _blame(self:Learner, e, f, nm):
     "Say on the exception which callback raised it, and when"
     where = f"{_owner(f, self)}.{nm}"
     if not nm.endswith('_fit'): where += f", epoch {self.epoch}"
@@ -293,8 +293,8 @@ def _blame(self, e, f, nm):
 
 Learner._phase = property(lambda self: 'training' if self.training else 'validation')
 
-@_patch
-def _explain_escape(self, e):
+@patch
+def _explain_escape(self:Learner, e):
     "A cancel that no level caught is a mistake, and an error that came from no event still needs its place"
     if _rank(e) < 3:
         level = list(_CANCELS)[_rank(e)]
@@ -309,14 +309,14 @@ def _explain_escape(self, e):
 # %% ../nbs/04_learner.ipynb #63d044c6
 _BY = {'predict': 'preds', 'get_loss': 'loss'}
 
-@_patch
-def _loader(self, training):
+@patch
+def _loader(self:Learner, training):
     dls = self.dls
     if hasattr(dls, 'train'): return dls.train if training else dls.valid
     return dls[0] if training else dls[1] if len(dls) > 1 else None
 
-@_patch
-def _check(self, n_epochs, train, valid):
+@patch
+def _check(self:Learner, n_epochs, train, valid):
     "Raise an error for whatever is wrong with a fit before it begins"
     if not isinstance(n_epochs, int) or n_epochs < 0:
         raise ValueError(f"n_epochs={n_epochs!r}: say how many epochs, 0 or more, as in fit(3)")
@@ -339,13 +339,13 @@ def _check(self, n_epochs, train, valid):
             )
     for nm in STARRED if train else STARRED[:2] if valid else (): self._check_provider(nm)
 
-@_patch
-def _providers(self, nm):
+@patch
+def _providers(self:Learner, nm):
     own = [_name(self)] if hasattr(type(self), nm) else []
     return own + [_name(cb) for cb in self.cbs if callable(getattr(cb, nm, None))]
 
-@_patch
-def _check_provider(self, nm):
+@patch
+def _check_provider(self:Learner, nm):
     found = self._providers(nm)
     if len(found) == 1: return
     if found:
@@ -361,8 +361,8 @@ def _check_provider(self, nm):
     hint = f"did you mean {nm} when you wrote {near[0]}?" if near else "add a TrainCB() to cbs, or use TrainLearner"
     raise ValueError(f"nobody provides {nm}, so nothing would be trained: {hint}")
 
-@_patch
-def _new_opt(self, lr, train):
+@patch
+def _new_opt(self:Learner, lr, train):
     "A new optimizer with the state of the last one, if that was for the same parameters"
     if not self.opt_func or not hasattr(self.model, 'parameters'): return
     if not any(p.requires_grad for p in self.model.parameters()):
@@ -406,8 +406,8 @@ class _Text(str):
     "A string that a notebook shows with its line breaks"
     __repr__ = str.__str__
 
-@_patch
-def explain(self,
+@patch
+def explain(self:Learner,
     cbs=None,  # callbacks that `fit` would be given
 )->str:
     "The events in order, and who listens to each; the starred ones do the work"
