@@ -6,9 +6,9 @@ endif
 BIN := .venv/bin
 PIP := install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help lesson test lab notebooks bench readme clean
+.PHONY: help lesson test lab notebooks bench readme docs site-check lab-check clean
 help:       ## this list
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/:/'
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/:/'
 lesson: .venv/.run   ## train the lesson's network, diagnose it, train it as advised, write lesson.html
 	@$(BIN)/miniai-lesson
 test: .venv/.dev     ## are notebooks clean, package and README up to date, and does every notebook pass? T=04 tests one
@@ -22,6 +22,12 @@ bench: .venv/.dev .venv-bench/.bench  ## measure the loop beside other libraries
 	@$(BIN)/nbdev_clean
 readme: .venv/.dev   ## write README.md from nbs/index.ipynb
 	@$(BIN)/python .ci/tools.py readme
+docs: .venv/.dev     ## build the site in _docs/: with Quarto where it is installed, else with MkDocs
+	@$(BIN)/python .ci/docs.py
+site-check: docs     ## look at each page of the site in Chromium: errors, links, widths; screenshots in _proc/
+	@$(BIN)/python .ci/browser.py site
+lab-check: .venv/.dev  ## open a notebook in JupyterLab in Chromium, and run all its cells
+	@$(BIN)/python .ci/browser.py lab
 clean:               ## remove the environment and what was built
 	rm -rf .venv .venv-* build dist *.egg-info _docs _proc
 

@@ -43,6 +43,8 @@ CSS = """.md-typeset .output code { background: transparent; border-left: .15rem
 .md-typeset .html-output img { max-width: none }
 .md-typeset details > summary { cursor: pointer }
 .md-typeset p > img { background: #fff }
+.md-typeset pre > code { font-size: .68rem }
+@media (min-width: 76.25em) { .md-grid { max-width: 68rem } .md-nav--primary > .md-nav__title { display: none } }
 """
 HEAD = """{%% extends "base.html" %%}
 {%% block extrahead %%}
@@ -89,6 +91,7 @@ def page(path, pages):
         else:
             c.metadata = nbformat.from_dict(dict(alt=directive(c, 'fig-alt') or 'The figure that the text describes', fold=directive(c, 'code-fold') == 'true',
                                                  shown=directive(c, 'echo') != 'false'))
+            if directive(c, 'output') == 'false': c.outputs = []
             c.source = re.sub(r'^#\|.*\n?', '', c.source, flags=re.M).strip()
             c.metadata.shown &= bool(c.source)
             c.outputs = [o for o in c.outputs if 'application/vnd.jupyter.widget-view+json' not in o.get('data', {})]

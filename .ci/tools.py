@@ -1,5 +1,5 @@
 """What `make` runs inside the environment: python .ci/tools.py test | readme | notebooks [NAME ...]"""
-import hashlib, os, re, subprocess, sys, time
+import hashlib, os, re, shutil, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,20 +14,29 @@ def notebooks(names=()):
 
 def sh(*cmd, **kw): return subprocess.run([str(o) for o in cmd], cwd=ROOT, env=ENV, text=True, capture_output=True, **kw)
 
-def readme_text():
-    "README.md as nbs/index.ipynb gives it: hidden cells left out, directives stripped, text outputs kept"
+def readme_files():
+    "README.md as nbs/index.ipynb gives it, and its pictures: hidden cells left out, directives stripped, outputs kept"
     import nbformat
     from nbconvert import MarkdownExporter
     nb = nbformat.read(ROOT/'nbs/index.ipynb', 4)
     nb.cells = [o for o in nb.cells if not re.search(r'^#\| *(hide|export|default_exp)\b', o.source, re.M)]
     nb.metadata.language_info = {'name': 'python'}
+    alts = [re.search(r'^#\| *fig-alt: *(.*)$', o.source, re.M)[1] for o in nb.cells if any('image/png' in p.get('data', {}) for p in o.get('outputs', []))]
     for o in nb.cells: o.source = re.sub(r'^#\|.*\n', '', o.source, flags=re.M)
-    text, _ = MarkdownExporter().from_notebook_node(nb)
-    text = re.sub(r'\]\(((proofs/)?\w+\.ipynb)\)', r'](nbs/\1)', text)  # the notebook lies in nbs/, the README above it
+    text, res = MarkdownExporter().from_notebook_node(nb)
+    figures = {nm: f'nbs/images/readme_{i}.png' for i, nm in enumerate(res['outputs'], 1)}
+    for (nm, path), alt in zip(figures.items(), alts, strict=True): text = text.replace(f'![png]({nm})', f'![{alt}]({path})')
+    text = re.sub(r'\]\(((proofs/)?\w+\.ipynb|images/\w+\.\w+)\)', r'](nbs/\1)', text)  # the notebook lies in nbs/, the README above it
     notice = '<!-- Written by `make readme` from nbs/index.ipynb: edit that notebook, not this file -->\n\n'
-    return notice + re.sub(r'[ \t]+$', '', re.sub(r'\n{3,}', '\n\n', text), flags=re.M).strip() + '\n'
+    text = notice + re.sub(r'[ \t]+$', '', re.sub(r'\n{3,}', '\n\n', text), flags=re.M).strip() + '\n'
+    return {'README.md': text.encode(), **{figures[nm]: data for nm, data in res['outputs'].items()}}
 
-def readme(): (ROOT/'README.md').write_text(readme_text())
+def readme():
+    for path, data in readme_files().items(): (ROOT/path).write_bytes(data)
+
+def readme_differs():
+    different = [path for path, data in readme_files().items() if not (ROOT/path).exists() or (ROOT/path).read_bytes() != data]
+    return f"{', '.join(different)}: not what nbs/index.ipynb gives; run make readme" if different else ''
 
 def snapshot(*patterns): return {p: hashlib.sha256(p.read_bytes()).hexdigest() for o in patterns for p in ROOT.glob(o) if p.is_file()}
 
@@ -39,10 +48,22 @@ def changes(cmd, *patterns):
     if res.returncode: return res.stderr[-2000:]
     return f"{cmd} changed {', '.join(diff)}: look at the change and commit it" if diff else ''
 
-def test_notebook(path):
-    start = time.time()
-    res = sh(BIN/'nbdev_test', '--path', path, '--n_workers', '0', '--do_print')
-    return path, res.returncode, res.stdout + res.stderr, time.time() - start
+def run_test(job):
+    what, *cmds = job
+    start, out = time.time(), ''
+    for cmd in cmds:
+        res = sh(*cmd)
+        out += res.stdout + res.stderr
+        if res.returncode: break
+    return what, out if res.returncode else '', time.time() - start
+
+def tests(names):
+    "What is to pass: each notebook in nbdev's runner, and with no names the site, too, in a browser where there is one"
+    for path in notebooks(names): yield path.relative_to(ROOT), [BIN/'nbdev_test', '--path', path, '--n_workers', '0', '--do_print']
+    if names: return
+    chromium = any(map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome')))
+    build, check = [sys.executable, '.ci/docs.py'], [sys.executable, '.ci/browser.py', 'site']
+    yield ('the site, each page in a browser', build, check) if chromium else ('the site (no Chromium: not in a browser)', build)
 
 def test(names):
     "The checks and the notebooks, two at a time; exit status 1 if anything fails"
@@ -53,14 +74,13 @@ def test(names):
     if not names:
         checks = {'nbdev_clean changes nothing': lambda: changes('nbdev_clean', 'nbs/**/*.ipynb'),
                   'nbdev_export changes nothing': lambda: changes('nbdev_export', 'miniai/**/*.py', 'pyproject.toml'),
-                  'README.md is nbs/index.ipynb': lambda: '' if (ROOT/'README.md').read_text() == readme_text() else 'README.md differs from nbs/index.ipynb: run make readme'}
+                  'README.md is nbs/index.ipynb': readme_differs}
         for what, check in checks.items():
             start = time.time()
             report(what, check(), time.time() - start)
     with ThreadPoolExecutor(2) as ex:
         ENV['OMP_NUM_THREADS'] = str(max(1, (os.cpu_count() or 2)//2))
-        for path, rc, out, seconds in ex.map(test_notebook, notebooks(names)):
-            report(path.relative_to(ROOT), out[-6000:] if rc else '', seconds)
+        for what, failure, seconds in ex.map(run_test, tests(names)): report(what, failure[-6000:], seconds)
     print(f'{counts[0]} passed, {counts[1]} failed')
     sys.exit(counts[1] > 0)
 

@@ -38,7 +38,8 @@ class ResBlock(nn.Module):
         norm=nn.BatchNorm2d,  # class of a normalisation layer, or None
     ):
         super().__init__()
-        self.convs = nn.Sequential(conv(ni, nf, ks, stride, act=act, norm=norm), conv(nf, nf, ks, 1, act=False, norm=norm))
+        self.convs = nn.Sequential(conv(ni, nf, ks, stride, act=act, norm=norm),
+                                   conv(nf, nf, ks, 1, act=False, norm=norm))
         path = [nn.AvgPool2d(stride, ceil_mode=True)] if stride > 1 else []
         if ni != nf: path.append(conv(ni, nf, 1, 1, act=False, norm=norm))
         self.path, act = nn.Sequential(*path), nn.ReLU if act is True else act
@@ -67,9 +68,11 @@ class Summary(list):
         return [list(self[0])] + [[f'{v:,}' if isinstance(v, int) else str(v) for v in r.values()] for r in self]
     def __repr__(self):
         widths = [max(map(len, col)) for col in zip(*self._cells())]
-        return '\n'.join('  '.join(c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(r, widths))) for r in self._cells())
+        return '\n'.join('  '.join(c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(r, widths)))
+                         for r in self._cells())
     def _repr_html_(self):
-        rows = [''.join(f'<{tag} style="text-align:{"left" if i < 3 else "right"}">{escape(c)}</{tag}>' for i, c in enumerate(r))
+        rows = [''.join(f'<{tag} style="text-align:{"left" if i < 3 else "right"}">{escape(c)}</{tag}>' for i,
+                        c in enumerate(r))
                 for r, tag in zip(self._cells(), ['th'] + ['td']*len(self))]
         return '<table>' + ''.join(f'<tr>{o}</tr>\n' for o in rows) + '</table>'
 
@@ -86,24 +89,29 @@ def summary(
     "Shapes by sample, parameters and multiplications by sample of a model's layers, with the totals last"
     def level(nm): return nm.count('.') + 1
     if depth is not None and depth < 1: raise ValueError(f"depth={depth}: 1 is the children of the model, None the innermost layers")
-    found = {nm: m for nm, m in model.named_modules() if nm and (level(nm) == (depth or 0) or (not any(m.children()) and level(nm) <= (depth or level(nm))))}
+    found = {nm: m for nm, m in model.named_modules() if nm and (level(nm) == (depth or 0)
+                                                                 or (not any(m.children())
+                                                                     and level(nm) <= (depth or level(nm))))}
     shapes, modes = {}, [(m, m.training) for m in model.modules()]
     found = found or {'': model}
     try:
         model.eval()
         counter = FlopCounterMode(display=False)
-        with torch.no_grad(), counter, Hooks(found.values(), lambda h, mod, inp, outp: shapes.setdefault(mod, _shape(outp)), found):
+        with torch.no_grad(), counter, Hooks(found.values(), lambda h, mod, inp,
+                                             outp: shapes.setdefault(mod, _shape(outp)), found):
             model(*inputs)
     finally:
         for m, mode in modes: m.training = mode
     n, counts, top = batch_size(inputs), counter.get_flop_counts(), type(model).__name__
     def mults(nm): return sum(counts.get(f'{top}.{nm}' if nm else 'Global', {}).values())//(2*n)
     def params(m): return sum(p.numel() for p in m.parameters())
-    rows = [dict(layer=nm, kind=type(m).__name__, output=shapes.get(m, 'not called'), parameters=params(m), multiplications=mults(nm))
+    rows = [dict(layer=nm, kind=type(m).__name__, output=shapes.get(m, 'not called'), parameters=params(m),
+                 multiplications=mults(nm))
             for nm, m in found.items() if nm]
     trains = sum(p.numel() for p in model.parameters() if p.requires_grad)
     note = '' if trains == params(model) else f'{trains:,} of them train'
-    return Summary([*rows, dict(layer='all', kind=top, output=note, parameters=params(model), multiplications=mults(''))])
+    return Summary([*rows, dict(layer='all', kind=top, output=note, parameters=params(model),
+                                multiplications=mults(''))])
 
 def _learn_summary(
     learn,       # Learner; neither it nor its model or data order change
@@ -257,7 +265,8 @@ def plot_confusion(
     ax.imshow(share, cmap='Blues', vmin=0, vmax=100)
     for i in range(n):
         for j in range(n):
-            if share[i, j] >= .5: ax.text(j, i, f'{share[i, j]:.0f}', ha='center', va='center', c='w' if share[i, j] > 50 else 'k')
+            if share[i, j] >= .5: ax.text(j, i, f'{share[i, j]:.0f}', ha='center', va='center', c='w'
+                                          if share[i, j] > 50 else 'k')
     names = classes or range(n)
     ax.set_xticks(range(n), names, rotation=45, ha='right')
     ax.set_yticks(range(n), names)
@@ -276,7 +285,8 @@ def show_worst(
     names = classes or list(map(str, range(res.preds.shape[1])))
     sure = res.preds.softmax(1)
     titles = [f'{names[res.targets[i]]}\nfor {names[(k := int(sure[i].argmax()))]} {sure[i, k]:.0%}' for i in worst]
-    return show_images(res.inputs[worst], titles=titles, **{'imsize': 1.5, 'ncols': min(6, n), 'layout': 'constrained', **kwargs})
+    return show_images(res.inputs[worst], titles=titles, **{'imsize': 1.5, 'ncols': min(6, n), 'layout': 'constrained',
+                                                            **kwargs})
 
 # %% ../nbs/13_resnet.ipynb #30857a1e
 def hflip(
