@@ -130,7 +130,9 @@ def clean_tb():
 def clean_ipython_hist():
     "Forget the values that IPython keeps of the cells' outputs, as `_` and `Out`"
     shell = sys.modules['IPython'].get_ipython() if 'IPython' in sys.modules else None
-    if shell is not None and shell.displayhook.do_full_cache: shell.displayhook.flush()
+    if shell is None: return
+    if shell.displayhook.do_full_cache: shell.displayhook.flush()
+    for nm in [o for o in shell.user_ns if o.startswith('_') and o[1:].isdigit()]: del shell.user_ns[nm]  # _7 and its like
 
 def clean_mem():
     "Give back the memory that the last error and the notebook's history hold, on the GPU too"
