@@ -1,12 +1,11 @@
 """`make site-check`: every page of _docs/ in a real browser. `make lab-check`: a notebook in JupyterLab. Both need Chromium: apt install chromium"""
-import functools, http.server, os, re, shutil, subprocess, sys, tempfile, threading, time, urllib.request
+import functools, http.server, re, shutil, socket, subprocess, sys, tempfile, threading, time, urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
 from playwright.sync_api import sync_playwright
+from tools import CHROMIUM, ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 WIDTHS = (400, 1280)
 NOT_ON_A_PAGE = {'a directive': r'(?m)^#\|', 'a traceback': r'Traceback \(most recent call last\)', 'HTML as text': r'<(div|table|style|Figure|Axes|span)\b[^>]*>',
                  'a path of a machine': r'(?<![\w.:/])/(home|root|tmp|Users|work)/\w', 'a placeholder': r'PLACEHOLDER|TODO'}
@@ -84,8 +83,9 @@ def lab(notebook='04_learner.ipynb'):
     with tempfile.TemporaryDirectory() as tmp:
         shutil.copytree(ROOT/'nbs', Path(tmp)/'nbs', ignore=shutil.ignore_patterns('.*'))  # running must not touch the stored outputs
         shutil.copy(ROOT/'settings.ini', tmp)
-        os.makedirs(Path(tmp)/'miniai')
-        port, token = 8899, 'check'
+        (Path(tmp)/'miniai').mkdir()  # where its last cell exports to
+        with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
+        token = 'check'
         server = subprocess.Popen([sys.executable, '-m', 'jupyterlab', '--no-browser', f'--port={port}', f'--IdentityProvider.token={token}', '--allow-root', f'--notebook-dir={tmp}/nbs'],
                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:

@@ -7,8 +7,8 @@ from mkdocs.config import load_config
 from nbconvert import MarkdownExporter
 from nbdev.config import get_config
 from nbdev.serve import proc_nbs
+from tools import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 SITE = yaml.safe_load((ROOT/'_quarto.yml').read_text())['website']
 TEMPLATE = r"""{% extends 'markdown/index.md.j2' %}
 {% block input %}{% if cell.metadata.fold %}<details markdown="1"><summary>Code</summary>
@@ -67,15 +67,16 @@ def in_order(contents):
 def name(path): return re.sub(r'^\d+\w?_', '', Path(path).stem)  # as nbdev names pages
 
 def links(text, path, pages):
-    "Links to notebooks and to pages of the site, as links between Markdown files"
-    up = '../'*(len(Path(path).parts) - 1)
-    def page(m): return f'({up}{pages[m[1]]}{m[2] or ""})' if m[1] in pages else m[0]
-    base = re.escape(get_config().doc_host + get_config().doc_baseurl)
-    by_name = {Path(o).with_suffix('.html').as_posix(): o for o in pages.values()}
-    text = re.sub(rf'\({base}/([\w/]+\.html)(#[\w.]+)?\)', lambda m: f'({up}{by_name[m[1]]}{(m[2] or "").lower()})' if m[1] in by_name else m[0], text)
+    "Links to notebooks and to the pages that they make, as links between Markdown files"
+    up, here = '../'*(len(Path(path).parts) - 1), Path(path).parent
+    by_url = {f'{get_config().doc_host}{get_config().doc_baseurl}/{Path(o).with_suffix(".html").as_posix()}': o for o in pages.values()}
+    def local(m):
+        url, anchor = m[1], m[2] or ''
+        if url in by_url: return f'({up}{by_url[url]}{anchor.lower()})'  # written by nbdev for a name in back-quotes
+        nb = os.path.normpath(here/url)
+        return f'({up}{pages[nb]}{anchor})' if nb in pages else m[0]
     text = re.sub(r'\[(`_\w+`)\]\([^)]*\)', r'\1', text)  # what is private has no entry to link to
-    def local(m): return page((m := re.match(r'\((.*?\.ipynb)(#.*)?\)', f'({os.path.normpath(Path(path).parent/m[1])}{m[2] or ""})')))
-    return re.sub(r'\((?!http)([\w./]+\.ipynb)(#[^)]*)?\)', local, text)
+    return re.sub(r'\(([^()\s#]+\.(?:ipynb|html))(#[^()\s]*)?\)', local, text)
 
 def page(path, pages):
     "A processed notebook as Markdown, its title, and its figures"
@@ -89,7 +90,7 @@ def page(path, pages):
             text = c.outputs[0].data['text/markdown']
             c = nbformat.v4.new_markdown_cell(re.sub(r'^(#+) (\S+)$', lambda m: f'{m[0]} {{ #{m[2].lower()} }}', text, flags=re.M))
         else:
-            c.metadata = nbformat.from_dict(dict(alt=directive(c, 'fig-alt') or 'The figure that the text describes', fold=directive(c, 'code-fold') == 'true',
+            c.metadata = nbformat.from_dict(dict(alt=directive(c, 'fig-alt') or '', fold=directive(c, 'code-fold') == 'true',
                                                  shown=directive(c, 'echo') != 'false'))
             if directive(c, 'output') == 'false': c.outputs = []
             c.source = re.sub(r'^#\|.*\n?', '', c.source, flags=re.M).strip()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 ENV = {**os.environ, 'PATH': f"{BIN}:{os.environ['PATH']}"}
 
 def notebooks(names=()):
@@ -61,9 +62,8 @@ def tests(names):
     "What is to pass: each notebook in nbdev's runner, and with no names the site, too, in a browser where there is one"
     for path in notebooks(names): yield path.relative_to(ROOT), [BIN/'nbdev_test', '--path', path, '--n_workers', '0', '--do_print']
     if names: return
-    chromium = any(map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome')))
     build, check = [sys.executable, '.ci/docs.py'], [sys.executable, '.ci/browser.py', 'site']
-    yield ('the site, each page in a browser', build, check) if chromium else ('the site (no Chromium: not in a browser)', build)
+    yield ('the site, each page in a browser', build, check) if CHROMIUM else ('the site (no Chromium: not in a browser)', build)
 
 def test(names):
     "The checks and the notebooks, two at a time; exit status 1 if anything fails"
