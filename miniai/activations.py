@@ -334,7 +334,8 @@ class StatsPlots:
             m, s, x = r.stats.means, r.stats.stds, r.stats.batches
             a.fill_between(x, m - s, m + s, alpha=.3, lw=0, color='tab:blue', label='± std')
             a.plot(x, m, c='tab:blue', lw=1, label='mean')
-            a.set_ylabel(r.label.replace(': ', '\n', 1).replace('+', '\n+' if r.label.count('+') > 1 else '+'), fontsize=9)
+            label = r.label.replace('+', '\n+') if r.label.count('+') > 1 else r.label  # a long one on several lines
+            a.set_ylabel(label.replace(': ', '\n', 1), fontsize=9)
             _draw_hist(r, b, False, self.what)
             b.set_ylabel(f'|{self.what}|', fontsize=8); b.set_xlabel('')
             _draw_shares(r, c)

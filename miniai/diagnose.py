@@ -38,8 +38,8 @@ class Verdict:
 class Verdicts(list):
     "Verdicts by name, printed one to a line"
     def __repr__(self): return '\n'.join(map(repr, self))
-    def __getitem__(self, i): return next(v for v in self if v.name == i) if isinstance(i,
-        str) else super().__getitem__(i)
+    def __getitem__(self, i):
+        return next(v for v in self if v.name == i) if isinstance(i, str) else super().__getitem__(i)
     @property
     def failed(self): return [v.name for v in self if v.ok is False]
 
@@ -110,9 +110,8 @@ def _check_optimizer(b):
     if not learn.opt_func: return None, 'no opt_func', ''
     known = {id(p) for g in learn.opt_func(learn.model.parameters(), learn.lr).param_groups for p in g['params']}
     missing = [nm for nm, p in learn.model.named_parameters() if p.requires_grad and id(p) not in known]
-    return (not missing, f'{len(known)} parameters' + (f'; it does not know {", ".join(missing[:4])}'
-                                                       if missing else ''),
-            'give opt_func all of model.parameters()')
+    seen = f'{len(known)} parameters' + (f'; it does not know {", ".join(missing[:4])}' if missing else '')
+    return not missing, seen, 'give opt_func all of model.parameters()'
 
 def _check_mixing(b):
     x = main_tensor(b.x)
@@ -186,8 +185,8 @@ Learner.check = check
 _BOUNDED = (nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardsigmoid, nn.Softsign)
 def _is_bounded(m): return isinstance(m, _BOUNDED)
 def _is_act(m):
-    return type(m).__module__ == 'torch.nn.modules.activation' and not isinstance(m,
-        (nn.Softmax, nn.LogSoftmax, nn.MultiheadAttention))
+    others = nn.Softmax, nn.LogSoftmax, nn.MultiheadAttention  # these live there, too
+    return type(m).__module__ == 'torch.nn.modules.activation' and not isinstance(m, others)
 def _has_modes(m): return isinstance(m, (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm))
 def _rms(t): return t.detach().float().square().mean().sqrt()
 
@@ -241,8 +240,9 @@ class DiagnoseCB(Callback):
                                           for m in learn.model.modules()): self.eval_mode = self.n
         inputs, targets = split_batch(learn.batch, learn.n_inp)
         x, preds, y = main_tensor(inputs), main_tensor(learn.preds), targets[0] if targets else None
-        if x is not None and len(self.inputs) < 50: self.inputs.append(torch.stack([x.detach().float().mean(),
-            x.detach().float().std()]))
+        if x is not None and len(self.inputs) < 50:
+            x = x.detach().float()
+            self.inputs.append(torch.stack([x.mean(), x.std()]))
         if not isinstance(y, torch.Tensor) or y.is_floating_point() or y.ndim != 1: return
         if len(self.labels) < 200: self.labels.append(y.detach())
         if preds is not None and preds.ndim == 2 and preds.shape[1] > 1:
@@ -281,9 +281,9 @@ class DiagnoseCB(Callback):
         cpu = lambda ts: torch.stack(ts).cpu().numpy() if ts else np.zeros(0)
         rows = cpu([r for _, r in self.rows]).reshape(len(self.rows), 3, len(self.weights))
         keep = [i for i, nm in enumerate(self.weights) if nm not in self.frozen]
+        grads, sizes, steps = rows[:, :, keep].transpose(1, 0, 2)
         return Seen(cpu(self.losses), cpu([v for _, v in self.valid_losses]), [n for n, _ in self.valid_losses],
-                    np.array([n for n, _ in self.rows]), [list(self.weights)[i] for i in keep], *rows.transpose(1, 0,
-                        2)[:, :, keep])
+                    np.array([n for n, _ in self.rows]), [list(self.weights)[i] for i in keep], grads, sizes, steps)
 
 # %% ../nbs/09_diagnose.ipynb #d16412a6
 SEVERITIES = ('critical', 'warning', 'note')
@@ -348,11 +348,11 @@ class Finding:
         "The numbers that were seen, and the batch where it begins; returns the figure"
         fig, ax = plt.subplots(figsize=figsize, layout='constrained')
         x, ys, ylabel, xlabel, log = self.curve or Curve([], {}, '')
-        for i, (nm, y) in enumerate(ys.items()): ax.plot(x, y, ('-', '--', ':')[i % 3], marker='.'
-                                                         if len(x) < 25 else None, lw=1.2, label=nm)
+        marker = '.' if len(x) < 25 else None
+        for i, (nm, y) in enumerate(ys.items()): ax.plot(x, y, ('-', '--', ':')[i % 3], marker=marker, lw=1.2, label=nm)
         if xlabel == 'batch': ax.axvline(self.first_batch, c='tab:red', ls=':', lw=1)
-        ax.set(xlabel=xlabel, ylabel=ylabel, yscale='log' if log else 'linear', title=self.kind
-               + (f' in {self.layer}' if self.layer else ''))
+        title = self.kind + (f' in {self.layer}' if self.layer else '')
+        ax.set(xlabel=xlabel, ylabel=ylabel, yscale='log' if log else 'linear', title=title)
         if len(ys) > 1: ax.legend(fontsize=7)
         return fig
 
@@ -458,16 +458,14 @@ def _rule_dead(cb, s):
 def _rule_saturated(cb, s):
     res = []
     for r in cb.bounded:
-        c = r.stats.counts
-        share = (c[:, [1, 2, 80, 81]].sum(1) + c[:, 41]*isinstance(r.module,
-                                                                   (nn.Sigmoid, nn.Hardsigmoid)))/np.maximum(c.sum(1),
-                                                                       1)
+        c, from_zero = r.stats.counts, isinstance(r.module, (nn.Sigmoid, nn.Hardsigmoid))  # for these 0 is a limit
+        share = (c[:, [1, 2, 80, 81]].sum(1) + c[:, 41]*from_zero)/np.maximum(c.sum(1), 1)
         late = share[len(share)//2:].mean()
         if late > .5:
             res.append(Finding('saturated', 'critical' if late > .8 else 'warning', r.name,
                                r.stats.batches[int(np.argmax(share > .5))],
-                               f'{late:.0%} of its outputs are within 5 % of a limit', Curve(r.stats.batches,
-                                   {'at a limit': share}, 'share at a limit')))
+                               f'{late:.0%} of its outputs are within 5 % of a limit',
+                               Curve(r.stats.batches, {'at a limit': share}, 'share at a limit')))
     return _merged(res)
 
 # %% ../nbs/09_diagnose.ipynb #d5e005bb
@@ -625,8 +623,8 @@ def _plain(o):
     "A batch of tensors, tuples, dicts and plain values only, as a file without code can hold"
     if isinstance(o, dict): return {k: _plain(v) for k, v in o.items()}
     if isinstance(o, (list, tuple)): return tuple(map(_plain, o))
-    return o.detach() if isinstance(o, torch.Tensor) else o if isinstance(o,
-        (str, int, float, bool, type(None))) else repr(o)
+    if isinstance(o, torch.Tensor): return o.detach()
+    return o if isinstance(o, (str, int, float, bool, type(None))) else repr(o)
 
 # %% ../nbs/09_diagnose.ipynb #d5e009bb
 _guarded = weakref.WeakValueDictionary()  # file: the Learner that wrote it

@@ -235,7 +235,9 @@ class Learner:
 _LOOP = ('n_epochs', 'epochs', 'epoch', 'iter', 'batch', 'preds', 'loss', 'dl', 'opt', 'training', '_listeners')
 
 # %% ../nbs/04_learner.ipynb #726bdd94
-def patch(f): setattr(Learner, f.__name__, f)  # methods of a long class, a few at a time, with prose between
+def patch(f):
+    "Make a function a method of `Learner`: the methods of a long class, a few at a time, with prose between"
+    setattr(Learner, f.__name__, f)
 
 # %% ../nbs/04_learner.ipynb #8820dabb
 def _owner(f, learn):

@@ -91,12 +91,12 @@ def _run_html(name, learn):
     if astats and len(astats): parts |= {
         'All layers at a glance': _img(astats.overview(),
                                        'Mean and spread, histogram, and shares near zero and dead, for each layer'),
-        'Histograms, a column of colour for each batch': _img(astats.color_dim(),
-                                                              'Histograms by batch, for each layer'),
-        'Dead units': _img(astats.dead_chart(),
-                           'Shares near zero and dead by batch, for each layer') + f'<div class="scroll">{_dead_table(astats)}</div>'}
-    return f'<section><h2>{escape(name)}</h2>' + ''.join(f'<div><h3>{k}</h3>{v}</div>\n' for k, v in parts.items()
-                                                         if v) + '</section>'
+        'Histograms, a column of colour for each batch':
+            _img(astats.color_dim(), 'Histograms by batch, for each layer'),
+        'Dead units': _img(astats.dead_chart(), 'Shares near zero and dead by batch, for each layer')
+            + f'<div class="scroll">{_dead_table(astats)}</div>'}
+    body = ''.join(f'<div><h3>{k}</h3>{v}</div>\n' for k, v in parts.items() if v)
+    return f'<section><h2>{escape(name)}</h2>{body}</section>'
 
 def _parent(path):
     path = Path(path)
@@ -113,10 +113,9 @@ def report(
     path, names = _parent(path), {getattr(l.dls, 'name', type(l.dls).__name__) for l in runs.values()}
     made = {**settings, 'data': ', '.join(names), 'device': f'{platform.machine()}, {torch.get_num_threads()} threads'
             + (', ' + torch.cuda.get_device_name() if torch.cuda.is_available() else ''),
-            **{nm: version(nm) for nm in ('miniai', 'torch', 'torchvision',
-                                          'numpy')}, 'Python': platform.python_version()}
-    loud = '' if 'Fashion-MNIST' in names or not any('stand-in' in o
-                                                     for o in names) else '<p class="loud">Not the real data: the synthetic stand-in. None of these numbers says anything about Fashion-MNIST.</p>'
+            **{nm: version(nm) for nm in ('miniai', 'torch', 'torchvision', 'numpy')}, 'Python': platform.python_version()}
+    real = 'Fashion-MNIST' in names or not any('stand-in' in o for o in names)
+    loud = '' if real else '<p class="loud">Not the real data: the synthetic stand-in. None of these numbers says anything about Fashion-MNIST.</p>'
     table = ''.join(f'<tr><td>{escape(str(k))}</td><td>{escape(str(v))}</td></tr>' for k, v in made.items())
     path.write_text(f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>

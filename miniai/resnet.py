@@ -89,17 +89,15 @@ def summary(
     "Shapes by sample, parameters and multiplications by sample of a model's layers, with the totals last"
     def level(nm): return nm.count('.') + 1
     if depth is not None and depth < 1: raise ValueError(f"depth={depth}: 1 is the children of the model, None the innermost layers")
-    found = {nm: m for nm, m in model.named_modules() if nm and (level(nm) == (depth or 0)
-                                                                 or (not any(m.children())
-                                                                     and level(nm) <= (depth or level(nm))))}
+    def shown(nm, m): return level(nm) == depth or (not any(m.children()) and level(nm) <= (depth or level(nm)))
+    found = {nm: m for nm, m in model.named_modules() if nm and shown(nm, m)}
     shapes, modes = {}, [(m, m.training) for m in model.modules()]
     found = found or {'': model}
     try:
         model.eval()
         counter = FlopCounterMode(display=False)
-        with torch.no_grad(), counter, Hooks(found.values(), lambda h, mod, inp,
-                                             outp: shapes.setdefault(mod, _shape(outp)), found):
-            model(*inputs)
+        def note(h, mod, inp, outp): shapes.setdefault(mod, _shape(outp))
+        with torch.no_grad(), counter, Hooks(found.values(), note, found): model(*inputs)
     finally:
         for m, mode in modes: m.training = mode
     n, counts, top = batch_size(inputs), counter.get_flop_counts(), type(model).__name__
@@ -285,8 +283,8 @@ def show_worst(
     names = classes or list(map(str, range(res.preds.shape[1])))
     sure = res.preds.softmax(1)
     titles = [f'{names[res.targets[i]]}\nfor {names[(k := int(sure[i].argmax()))]} {sure[i, k]:.0%}' for i in worst]
-    return show_images(res.inputs[worst], titles=titles, **{'imsize': 1.5, 'ncols': min(6, n), 'layout': 'constrained',
-                                                            **kwargs})
+    kwargs = {'imsize': 1.5, 'ncols': min(6, n), 'layout': 'constrained', **kwargs}
+    return show_images(res.inputs[worst], titles=titles, **kwargs)
 
 # %% ../nbs/13_resnet.ipynb #30857a1e
 def hflip(
