@@ -407,7 +407,8 @@ def _rule_diverged(cb, s):
     if len(s.loss) < 5 or np.isnan(s.loss).any() and np.nanmax(s.loss) < 3*s.loss[0]: return []
     loss = np.nan_to_num(s.loss, nan=np.inf, posinf=np.inf)
     (first, last), limit = _ends(loss), 1.5*abs(float(loss[0])) + .5
-    if not (last > limit or loss.max() > 10*abs(first) + 10): return []
+    lost = np.sort(loss)[-3] > 3*abs(first) and last > .7*first
+    if not (last > limit or loss.max() > 10*abs(first) + 10 or lost): return []
     return [Finding('diverged', 'critical', None, int(np.argmax(loss > limit)),
                     f'the loss rose from {first:.3g} to {loss.max():.3g}, and ended at {last:.3g}', _loss_curve(s))]
 
@@ -574,10 +575,12 @@ def _rule_data(cb, s):
 def _rule_overfitting(cb, s):
     if len(s.valid) < 4 or not np.isfinite(s.valid).all(): return []
     k, train = int(s.valid.argmin()), s.loss[-s.valid_at[0]:].mean()
-    if not (s.valid[-1] > 1.02*s.valid[k] and train < .35*s.valid[-1]): return []
+    late = np.median(s.valid[-max(3, len(s.valid)//4):])
+    rise, share = late/s.valid[k], train/late
+    if not (rise > 1.02 and share < .35 or rise > 1.05 and share < .5): return []
     means = [s.loss[a:b].mean() for a, b in zip([0, *s.valid_at], s.valid_at)]
     return [Finding('overfitting', 'warning', None, s.valid_at[k],
-                    f'the validation loss rose from {s.valid[k]:.3g} after epoch {k} to {s.valid[-1]:.3g}, while the training loss fell to {train:.3g}',
+                    f'the validation loss rose from {s.valid[k]:.3g} after epoch {k} to {late:.3g}, while the training loss fell to {train:.3g}',
                     Curve(s.valid_at, {'validation': s.valid, 'training': means}, 'loss'))]
 
 # %% ../nbs/09_diagnose.ipynb #d5e008bb
@@ -587,6 +590,7 @@ SYMPTOM_OF = {  # what needs no finding of its own when one of these explains it
     'not_learning': set('non_finite diverged vanishing near_zero exploding saturated lr_too_high lr_too_low double_softmax '
                         'gradients_accumulate dead_units unshuffled'.split()),
     'lr_too_low': {'vanishing', 'near_zero', 'saturated'},
+    'vanishing': {'diverged'},
 }
 
 def diagnose(

@@ -363,6 +363,12 @@ def _check_provider(self:Learner, nm):
     hint = f"did you mean {nm} when you wrote {near[0]}?" if near else "add a TrainCB() to cbs, or use TrainLearner"
     raise ValueError(f"nobody provides {nm}, so nothing would be trained: {hint}")
 
+def _checked_lr(lr):
+    try: ok = bool(0 < lr < float('inf'))
+    except (TypeError, ValueError, RuntimeError): ok = False
+    if not ok: raise ValueError(f"lr={lr!r}: a learning rate is a number above 0")
+    return lr
+
 @patch
 def _new_opt(self:Learner, lr, train):
     "A new optimizer with the state of the last one, if that was for the same parameters"
@@ -373,7 +379,7 @@ def _new_opt(self:Learner, lr, train):
                 f"{_name(self.model)} has no parameter that trains: none at all, or all with requires_grad=False. To validate only, say fit(train=False)"
             )
         if not any(True for p in self.model.parameters()): return
-    old, self.opt = self.opt, self.opt_func(self.model.parameters(), self.lr if lr is None else lr)
+    old, self.opt = self.opt, self.opt_func(self.model.parameters(), _checked_lr(self.lr if lr is None else lr))
     def params(opt): return [p for g in opt.param_groups for p in g['params']]
     if type(old) is not type(self.opt) or len(params(old)) != len(params(self.opt)): return
     if all(a is b for a, b in zip(params(old), params(self.opt))):

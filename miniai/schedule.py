@@ -90,7 +90,6 @@ def lr_find(
     max_epochs=10,  # at most so many times through the training data
 )->LRFinderCB:
     "Try all rates on a copy of the model; returns what was found: `suggest()` it, `plot()` it"
-    if not start_lr > 0: raise ValueError(f"start_lr={start_lr}: a learning rate is a number above 0")
     finder = LRFinderCB(gamma, max_mult)
     with keep_order(learn._loader(True)): probe(learn).fit(max_epochs, valid=False, cbs=finder, lr=start_lr)
     return finder
@@ -113,7 +112,10 @@ class BaseSchedCB(Callback):
         given = {**getattr(self.sched, 'keywords', {})}
         fill = {nm: self._length(learn) for nm in ('total_steps', 'T_max') if nm in wants and given.get(nm) is None
                 and 'epochs' not in given}
-        self.schedo = self.sched(learn.opt, **fill)
+        try: self.schedo = self.sched(learn.opt, **fill)
+        except (TypeError, ValueError) as e:
+            name = getattr(getattr(self.sched, 'func', self.sched), '__name__', 'the scheduler')
+            raise type(e)(f"{name} doesn't fit {type(learn.opt).__name__}: {e}. Its arguments go in as partial({name}, argument=value)") from e
         if 'metrics' in inspect.signature(self.schedo.step).parameters:
             raise ValueError(f"{type(self.schedo).__name__} wants a metric with each step, and gets none here: call its step(metric) in a callback of your own")
         if hasattr(learn.opt, 'register_step_post_hook'): self._hook = learn.opt.register_step_post_hook(self._count)
@@ -188,7 +190,6 @@ def fit_one_cycle(
 ):
     "Train with a rate that rises and falls once (Smith and Topin, 2018)"
     lr = learn.lr if lr is None else lr
-    if not lr > 0: raise ValueError(f"lr={lr}: a learning rate is a number above 0")
     def sched(opt, total_steps):
         cycles = any('betas' in g or g.get('momentum') for g in opt.param_groups)  # is there a momentum to cycle?
         return OneCycleLR(opt, lr, total_steps=total_steps, **{'cycle_momentum': cycles, **kwargs})
