@@ -56,11 +56,8 @@ def _count_device(x, scale):
     "The same on a device that shall not be waited for"
     nan, pos, neg = x.isnan(), x == math.inf, x == -math.inf
     code = (x*scale).nan_to_num(0., 40., -40.).clamp_(-40, 40).trunc_()
-    h = (
-        sum(part.float().histc(81, -40.5, 40.5).to(torch.int64) for part in code.split(1 << 24))
-        if len(x)
-        else torch.zeros(81, dtype=torch.int64, device=x.device)
-    )
+    h = (sum(part.float().histc(81, -40.5, 40.5).to(torch.int64) for part in code.split(1 << 24)) if len(x)
+         else torch.zeros(81, dtype=torch.int64, device=x.device))
     nan, pos, neg = nan.sum(), pos.sum(), neg.sum()
     h[0] -= neg; h[80] -= pos; h[40] -= nan
     return torch.cat([neg[None], h, nan[None], pos[None]])
@@ -71,11 +68,8 @@ def _unit_dim(x, mod):
     if x.ndim < 3: return x.ndim - 1
     kinds = {type(m).__name__ for m in mod.modules()}
     if x.ndim == 3: return 1 if any(k.endswith('1d') for k in kinds) else 2
-    return (
-        x.ndim - 1
-        if kinds & {'Linear', 'LayerNorm'} and not any('Conv' in k or k.endswith('2d') for k in kinds)
-        else 1
-    )
+    return (x.ndim - 1 if kinds & {'Linear', 'LayerNorm'} and not any('Conv' in k or k.endswith('2d') for k in kinds)
+            else 1)
 
 def _alive(x, dim):
     "For each unit, whether any of its values is other than zero"
@@ -108,9 +102,7 @@ class _Rows:
     def __init__(self, dtype): self.dtype, self.chunks, self.n, self.used = dtype, [], 0, 0
     def append(self, row):
         if not self.chunks or self.used == len(self.chunks[-1]):
-            self.chunks.append(
-                torch.empty((max(16, self.n // 10), len(row)), dtype=self.dtype, device=row.device)
-            )
+            self.chunks.append(torch.empty((max(16, self.n // 10), len(row)), dtype=self.dtype, device=row.device))
             self.used = 0
         self.chunks[-1][self.used] = row
         self.n += 1; self.used += 1
@@ -133,12 +125,8 @@ class LayerStats:
         unit_dim=None,  # which dimension counts units; None: 1 for channels, the last for features
     ):
         self.hist_max, self.unit_dim, self.batches = hist_max, unit_dim, []
-        self._num, self._hist, self._alive, self.shape = (
-            _Rows(torch.float32),
-            _Rows(torch.int32),
-            _Rows(torch.uint8),
-            None,
-        )
+        self._num, self._hist, self._alive = _Rows(torch.float32), _Rows(torch.int32), _Rows(torch.uint8)
+        self.shape = None
 
     def append(self,
         x,            # output of the layer: a tensor of floating-point numbers
@@ -258,9 +246,7 @@ class StatsPlots:
     def _recs(self, start=0, n=MAX_PANELS):
         recs = [r for r in self if len(r.stats)]
         if not recs:
-            raise ValueError(
-                f"{type(self).__name__} has recorded nothing yet: run learn.fit(1, cbs=…) with it first"
-            )
+            raise ValueError(f"{type(self).__name__} has recorded nothing yet: run learn.fit(1, cbs=…) with it first")
         if not 0 <= start < len(recs):
             raise ValueError(f"start={start}: there are {len(recs)} layers, 0 to {len(recs) - 1}")
         return recs[start:start + n], len(recs)
@@ -282,13 +268,8 @@ class StatsPlots:
         recs, total = self._recs(start)
         fig, axs = get_grid(len(recs), figsize=None, imsize=3.4, layout='constrained')
         for r, ax in zip(recs, axs.flat): im = _draw_hist(r, ax, signed, self.what); ax.set_title(r.label, fontsize=10)
-        fig.colorbar(
-            im,
-            ax=axs.ravel().tolist(),
-            label='log(1 + values in bin), each panel to its own maximum',
-            shrink=0.7,
-            ticks=[],
-        )
+        fig.colorbar(im, ax=axs.ravel().tolist(), label='log(1 + values in bin), each panel to its own maximum',
+                     shrink=0.7, ticks=[])
         fig.suptitle(self._title(f'Histograms of {self.what}s', start, len(recs), total, 'color_dim'))
         return fig
 
@@ -348,9 +329,7 @@ class StatsPlots:
         for ax in axs[-1]: ax.set_xlabel('batch')
         axs[0, 0].legend(fontsize=7); axs[0, 2].legend(fontsize=7)
         fig.suptitle(
-            self._title(
-                f'{self.what.capitalize()}s of {total} layer{"s"*(total > 1)}', start, n, total, 'overview'
-            )
+            self._title(f'{self.what.capitalize()}s of {total} layer{"s"*(total > 1)}', start, n, total, 'overview')
         )
         return fig
 
@@ -371,14 +350,8 @@ def _draw_hist(r, ax, signed, what):
     c = st.signed_counts if signed else st.abs_counts
     x0, x1 = _extent(st.batches)
     y0, y1 = (-top*41/40, top*41/40) if signed else (0, top*41/40)
-    im = ax.imshow(
-        np.log1p(c.T),
-        origin='lower',
-        aspect='auto',
-        extent=(x0, x1, y0, y1),
-        cmap='viridis',
-        interpolation='nearest',
-    )
+    im = ax.imshow(np.log1p(c.T), origin='lower', aspect='auto', extent=(x0, x1, y0, y1), cmap='viridis',
+                   interpolation='nearest')
     ax.axhline(top, c='w', lw=.5, ls=':')  # the row above it holds all that is beyond
     ax.set(xlabel='batch', ylabel=what if signed else f'|{what}|')
     return im
@@ -457,9 +430,7 @@ class UpdateStats(StatsPlots, Callback):
     def after_backward(self, learn):
         self._before = None
         if self.n_batches % self.every == 0:
-            self._before = [
-                (nm, p, p.detach().clone()) for nm, p in learn.model.named_parameters() if p.ndim > 1
-            ]
+            self._before = [(nm, p, p.detach().clone()) for nm, p in learn.model.named_parameters() if p.ndim > 1]
         self.n_batches += 1
 
     def after_step(self, learn):

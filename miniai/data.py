@@ -86,22 +86,16 @@ def _garment(c, u, v, r):
     if c == 1:
         return union(
             box(a, -1.0, 0.36, -0.8, -0.55),
-            both(
-                (a - 0.2 - 0.12 * (v + 0.6) * r[2]).abs() - 0.13 - 0.05 * r[0], box(a, -1.0, 1.0, -0.7, l + 0.1)
-            ),
+            both((a - 0.2 - 0.12 * (v + 0.6) * r[2]).abs() - 0.13 - 0.05 * r[0], box(a, -1.0, 1.0, -0.7, l + 0.1)),
         )
     if c == 3: return both(a - .16 - .08*r[0] - (.1 + .2*r[2])*(v + .8), box(a, -1., 1., -.8, l + .1))
     if c == 5:
-        return union(
-            box(u, -0.8, 0.8, 0.35, 0.5),
-            both((u + 0.2 + 0.5 * r[2] - 0.6 * v).abs() - 0.1, box(u, -0.8, 0.8, -0.3 * r[0] - 0.2, 0.4)),
-            both((u - 0.4 + 0.5 * v).abs() - 0.09, box(u, -0.8, 0.8, -0.1, 0.4)),
-        )
+        return union(box(u, -0.8, 0.8, 0.35, 0.5),
+                     both((u + 0.2 + 0.5 * r[2] - 0.6 * v).abs() - 0.1, box(u, -0.8, 0.8, -0.3 * r[0] - 0.2, 0.4)),
+                     both((u - 0.4 + 0.5 * v).abs() - 0.09, box(u, -0.8, 0.8, -0.1, 0.4)))
     if c == 8:
-        return union(
-            box(a, -1.0, 0.45 + 0.2 * r[0], -0.1 - 0.2 * r[1], 0.65),
-            both(((u**2 + (v + 0.15) ** 2).sqrt() - 0.38 - 0.1 * r[2]).abs() - 0.06, v),
-        )
+        return union(box(a, -1.0, 0.45 + 0.2 * r[0], -0.1 - 0.2 * r[1], 0.65),
+                     both(((u**2 + (v + 0.15) ** 2).sqrt() - 0.38 - 0.1 * r[2]).abs() - 0.06, v))
     if c in (7, 9):
         shoe = union(box(u, -.8, .8, .3, .5), both(-.75 - u, .3*u + .02 - v - .1*r[0], v - .4, u - .78))
         return shoe if c == 7 else union(shoe, box(u, -.75, -.1 + .25*r[2], -.5 - .25*r[1], .45))
@@ -289,13 +283,8 @@ def get_dls(
 ):
     "A `DataLoader` for each data set, the first one shuffled, each with a random generator of its own"
     def dl(i, ds):
-        return DataLoader(
-            ds,
-            batch_size=bs if i == 0 else bs * 2,
-            shuffle=i == 0,
-            generator=torch.Generator().manual_seed(seed + i),
-            **kwargs
-        )
+        return DataLoader(ds, batch_size=bs if i == 0 else bs * 2, shuffle=i == 0,
+                          generator=torch.Generator().manual_seed(seed + i), **kwargs)
     return [dl(i, o) for i, o in enumerate(dss)]
 
 # %% ../nbs/01_data.ipynb #3ca40fa2
@@ -335,9 +324,8 @@ def fashion_mnist(
     except FileNotFoundError as e:
         if strict: raise
         sets, name = [standin(60_000, seed=0), standin(10_000, seed=1)], 'STAND-IN (drawn garments, not Fashion-MNIST)'
-        warnings.warn(
-            f"{e}. Going on with the drawn STAND-IN: its results say nothing about Fashion-MNIST", stacklevel=2
-        )
+        warnings.warn(f"{e}. Going on with the drawn STAND-IN: its results say nothing about Fashion-MNIST",
+                      stacklevel=2)
     sets = [to_device(o, device) for o in sets]
     dls = [TensorLoader(*o, bs=bs*k, shuffle=k == 1, seed=seed, tfm=bytes_to_float) for k, o in zip((1, 2), sets)]
     return DataLoaders(*dls, name=name, classes=CLASSES)
@@ -353,8 +341,5 @@ def synth_dls(
     def points(n):
         x = torch.randn(n, 1, generator=g)
         return x, 2*x + 3 + .1*torch.randn(n, 1, generator=g)
-    return DataLoaders(
-        TensorLoader(*points(n), bs=bs, shuffle=True, seed=seed),
-        TensorLoader(*points(n // 4), bs=bs),
-        name='y = 2x + 3',
-    )
+    return DataLoaders(TensorLoader(*points(n), bs=bs, shuffle=True, seed=seed), TensorLoader(*points(n // 4), bs=bs),
+                       name='y = 2x + 3')

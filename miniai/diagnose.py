@@ -428,14 +428,13 @@ def _merged(found):
 def _rule_near_zero(cb, s):
     res, learns = [], _learns(s)
     for r in cb.acts:
-        std, share, differ = r.stats.stds[0], r.stats.near_zero[0], float(r.signal[0]) if hasattr(r,
-            'signal') else math.inf
+        std, share = r.stats.stds[0], r.stats.near_zero[0]
+        differ = float(r.signal[0]) if hasattr(r, 'signal') else math.inf
         if share > .97 and (std < .05 or differ < 1e-3):
             level = int(std > 2e-3 and differ > 1e-4) + int(std > .02 and differ > 1e-3)
             res.append(Finding('near_zero', SEVERITIES[min(2, level + learns)], r.name, r.stats.batches[0],
                                f'{share:.0%} of its outputs are near zero at first: their standard deviation is {std:.1e}'
-                               + (f', and from sample to sample they differ by {differ:.1e}'
-                                  if differ < math.inf else ''),
+                               + (f', and from sample to sample they differ by {differ:.1e}' if differ < math.inf else ''),
                                Curve(r.stats.batches, {'std': r.stats.stds}, 'std of its outputs')))
     return _merged(res)
 

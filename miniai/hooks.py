@@ -32,9 +32,7 @@ class Hook:
         backward=False,  # True: call it in the backward pass, with the gradient of the loss by the output in place of the output
     ):
         if not isinstance(m, nn.Module):
-            raise TypeError(
-                f"a hook hangs on a module, and {m!r} is none: give a layer of the model, as model[0]"
-            )
+            raise TypeError(f"a hook hangs on a module, and {m!r} is none: give a layer of the model, as model[0]")
         self.module, self.f, self.name, self.backward = m, f, name, backward
         self._handle = m.register_forward_hook(self._forward)
 

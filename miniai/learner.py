@@ -85,53 +85,26 @@ class with_cbs:
 
 # %% ../nbs/04_learner.ipynb #3edc3d07
 STARRED = ('predict', 'get_loss', 'backward', 'step', 'zero_grad')
-EVENTS = (
-    'before_fit',
-    'before_epoch',
-    'before_batch',
-    'predict',
-    'after_predict',
-    'get_loss',
-    'after_loss',
-    'backward',
-    'after_backward',
-    'step',
-    'after_step',
-    'zero_grad',
-    'after_batch',
-    'cleanup_batch',
-    'after_epoch',
-    'cleanup_epoch',
-    'after_fit',
-    'cleanup_fit',
-)
+EVENTS = ('before_fit', 'before_epoch', 'before_batch', 'predict', 'after_predict', 'get_loss', 'after_loss',
+          'backward', 'after_backward', 'step', 'after_step', 'zero_grad', 'after_batch', 'cleanup_batch',
+          'after_epoch', 'cleanup_epoch', 'after_fit', 'cleanup_fit')
 
 # %% ../nbs/04_learner.ipynb #74677ee8
 def _name(o): return type(o).__name__
 
 def _listify(cbs):
     if cbs is None: return []
-    if (
-        isinstance(cbs, (Callback, type))
-        or not hasattr(cbs, '__iter__')
-        or any(hasattr(cbs, o) for o in EVENTS)
-    ):
-        return [cbs]
-    return list(cbs)
+    one = isinstance(cbs, (Callback, type)) or not hasattr(cbs, '__iter__') or any(hasattr(cbs, o) for o in EVENTS)
+    return [cbs] if one else list(cbs)
 
 def _suggest(nm, known):
     near = difflib.get_close_matches(nm, known, 1, cutoff=.6)
     return f": did you mean {near[0]}?" if near else f": the events are {', '.join(known)}"
 
 def _looks_like_event(nm):
-    return (
-        nm not in EVENTS
-        and not nm.startswith('_')
-        and (
-            nm.startswith(('before_', 'after_', 'cleanup_'))
-            or any(o not in STARRED for o in difflib.get_close_matches(nm, EVENTS, 1, cutoff=0.85))
-        )
-    )
+    if nm in EVENTS or nm.startswith('_'): return False
+    near = difflib.get_close_matches(nm, EVENTS, 1, cutoff=.85)
+    return nm.startswith(('before_', 'after_', 'cleanup_')) or any(o not in STARRED for o in near)
 
 def _check_cb(cb):
     "Raise an error if `cb` can't be a callback"
@@ -210,13 +183,8 @@ class Learner:
         modes = [(m, m.training) for m in getattr(self.model, 'modules', list)()]
         try:
             self._check(n_epochs, train, valid)
-            self.n_epochs, self.epochs, self.epoch, self.iter, self._listeners = (
-                n_epochs,
-                range(n_epochs),
-                None,
-                None,
-                {},
-            )
+            self.n_epochs, self.epochs, self._listeners = n_epochs, range(n_epochs), {}
+            self.epoch = self.iter = None
             self._new_opt(lr, train)
             self._fit(train, valid)
         except BaseException as e:
@@ -237,6 +205,7 @@ _LOOP = ('n_epochs', 'epochs', 'epoch', 'iter', 'batch', 'preds', 'loss', 'dl', 
 # %% ../nbs/04_learner.ipynb #726bdd94
 def patch(f):
     "Make a function a method of `Learner`: the methods of a long class, a few at a time, with prose between"
+    f.__qualname__ = f'Learner.{f.__name__}'
     setattr(Learner, f.__name__, f)
 
 # %% ../nbs/04_learner.ipynb #8820dabb
@@ -332,9 +301,7 @@ def _check(self:Learner, n_epochs, train, valid):
                 f"there is no {what} loader: give one, as Learner(model, DataLoaders(train, valid)), or say fit({'train' if training else 'valid'}=False)"
             )
         if not hasattr(dl, '__iter__'):
-            raise TypeError(
-                f"dls={self.dls!r} holds no data: write Learner(model, DataLoaders(train, valid), …)"
-            )
+            raise TypeError(f"dls={self.dls!r} holds no data: write Learner(model, DataLoaders(train, valid), …)")
         if hasattr(dl, '__len__') and len(dl) == 0:
             raise ValueError(
                 f"the {what} loader is empty: is its data set empty, or smaller than a batch with drop_last?"
@@ -354,12 +321,8 @@ def _check_provider(self:Learner, nm):
         raise ValueError(
             f"{' and '.join(found)} both provide {nm}, and one must: leave out all but one (a subclass of TrainCB replaces it)"
         )
-    near = [
-        f"{_name(cb)}.{o}"
-        for cb in self.cbs
-        for o in dir(cb)
-        if not o.startswith('_') and difflib.get_close_matches(o, [nm], 1, cutoff=0.8)
-    ]
+    near = [f"{_name(cb)}.{o}" for cb in self.cbs for o in dir(cb) if not o.startswith('_')
+            and difflib.get_close_matches(o, [nm], 1, cutoff=0.8)]
     hint = f"did you mean {nm} when you wrote {near[0]}?" if near else "add a TrainCB() to cbs, or use TrainLearner"
     raise ValueError(f"nobody provides {nm}, so nothing would be trained: {hint}")
 

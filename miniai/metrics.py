@@ -62,14 +62,8 @@ class SampleMean:
 
     def _pack(self):
         if not self._tail: return
-        self._chunks.append(
-            torch.stack(
-                [
-                    o if isinstance(o, torch.Tensor) and not o.ndim else torch.as_tensor(o).float().mean()
-                    for o in self._tail
-                ]
-            ).float()
-        )
+        vals = [o if isinstance(o, torch.Tensor) and not o.ndim else torch.as_tensor(o).float().mean() for o in self._tail]
+        self._chunks.append(torch.stack(vals).float())
         self._tail = []
 
     def compute(self):
@@ -138,14 +132,8 @@ def row_text(
     "A row as a line of a table with columns of fixed width"
     c = cells(row)
     note = '' if header or 'partial' not in c else f"  (ended after {c['partial']} batches)"
-    return (
-        '  '.join(
-            (nm if header else v).rjust(max(len(nm), 7 if nm not in ('epoch', 'phase') else 5))
-            for nm, v in c.items()
-            if nm != 'partial'
-        )
-        + note
-    )
+    def width(nm): return max(len(nm), 5 if nm in ('epoch', 'phase') else 7)
+    return '  '.join((nm if header else v).rjust(width(nm)) for nm, v in c.items() if nm != 'partial') + note
 
 # %% ../nbs/05_metrics.ipynb #f15acd58
 class MetricsCB(Callback):
@@ -180,17 +168,10 @@ class MetricsCB(Callback):
         if self._row is None and self.loss.ns: self._add_row(learn, partial=len(self.loss.ns))
 
     def _add_row(self, learn, **more):
-        nums = {
-            nm: _number(m.compute()) if self.loss.ns else float('nan')
-            for nm, m in {'loss': self.loss, **self.metrics}.items()
-        }
-        self._row = dict(
-            epoch=learn.epoch,
-            phase='train' if learn.training else 'valid',
-            **nums,
-            seconds=time.perf_counter() - self._start,
-            **more
-        )
+        nums = {nm: _number(m.compute()) if self.loss.ns else float('nan')
+                for nm, m in {'loss': self.loss, **self.metrics}.items()}
+        self._row = dict(epoch=learn.epoch, phase='train' if learn.training else 'valid', **nums,
+                         seconds=time.perf_counter() - self._start, **more)
         self.rows.append(self._row)
         self._log(learn)
 

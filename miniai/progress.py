@@ -94,11 +94,8 @@ class ProgressCB(Callback):
         self._done, self._drawn = 0, time.perf_counter()
 
     def _open(self, learn):
-        self._out, self._rows, self._n_rows = (
-            (_Notebook if _IN_NOTEBOOK else _Terminal)(),
-            [],
-            len(self._all_rows(learn)),
-        )
+        self._out, self._rows = (_Notebook if _IN_NOTEBOOK else _Terminal)(), []
+        self._n_rows = len(self._all_rows(learn))
         self._redrawn = time.perf_counter()
 
     def after_batch(self, learn):

@@ -71,9 +71,8 @@ class Summary(list):
         return '\n'.join('  '.join(c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(r, widths)))
                          for r in self._cells())
     def _repr_html_(self):
-        rows = [''.join(f'<{tag} style="text-align:{"left" if i < 3 else "right"}">{escape(c)}</{tag}>' for i,
-                        c in enumerate(r))
-                for r, tag in zip(self._cells(), ['th'] + ['td']*len(self))]
+        def cell(i, c, tag): return f'<{tag} style="text-align:{"left" if i < 3 else "right"}">{escape(c)}</{tag}>'
+        rows = [''.join(cell(i, c, tag) for i, c in enumerate(r)) for r, tag in zip(self._cells(), ['th'] + ['td']*len(self))]
         return '<table>' + ''.join(f'<tr>{o}</tr>\n' for o in rows) + '</table>'
 
 def _shape(out):
@@ -283,7 +282,7 @@ def show_worst(
     names = classes or list(map(str, range(res.preds.shape[1])))
     sure = res.preds.softmax(1)
     titles = [f'{names[res.targets[i]]}\nfor {names[(k := int(sure[i].argmax()))]} {sure[i, k]:.0%}' for i in worst]
-    kwargs = {'imsize': 1.5, 'ncols': min(6, n), 'layout': 'constrained', **kwargs}
+    kwargs = {'imsize': 1.7, 'ncols': min(6, n), 'layout': 'constrained', **kwargs}
     return show_images(res.inputs[worst], titles=titles, **kwargs)
 
 # %% ../nbs/13_resnet.ipynb #30857a1e
