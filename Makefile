@@ -6,13 +6,14 @@ endif
 BIN := .venv/bin
 PIP := install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help lesson test lab notebooks bench readme docs site-check lab-check clean
+.PHONY: help lesson test dev lab notebooks bench readme docs site-check lab-check clean
 help:       ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/:/'
 lesson: .venv/.run   ## train the lesson's network, diagnose it, train it as advised, write lesson.html
 	@$(BIN)/miniai-lesson
 test: .venv/.dev     ## are notebooks clean, package and README up to date, and does every notebook pass? T=04 tests one
 	@$(BIN)/python .ci/tools.py test $(T)
+dev: .venv/.dev      ## make .venv, with all that the notebooks and their tests need
 lab: .venv/.dev      ## open the notebooks in Jupyter
 	@$(BIN)/jupyter lab nbs
 notebooks: .venv/.dev  ## run every notebook anew and store its outputs; T=04 runs one

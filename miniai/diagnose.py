@@ -71,8 +71,12 @@ def _check_shapes(b):
     preds, y = b.evaluate(), b.y[0] if b.y else None
     if not isinstance(preds, torch.Tensor) or not isinstance(y, torch.Tensor):
         return None, 'predictions or targets are not one tensor', ''
-    if not y.is_floating_point(): return None, 'labels are integers', ''
     seen = f'predictions {tuple(preds.shape)}, targets {tuple(y.shape)}'
+    scores = preds.ndim > 1 and preds.shape[1] > 1
+    if not y.is_floating_point():
+        column = scores and y.ndim == preds.ndim and y.shape[1] == 1
+        return (False, seen, 'labels are one number for each sample: y.squeeze(1)') if column else (None, 'labels are integers', '')
+    if scores and y.ndim == preds.ndim - 1: return False, f'{seen} of {y.dtype}', 'if these are labels, they are integers: y.long()'
     return preds.shape == y.shape, seen, 'give both the same shape: the loss would broadcast one over the other'
 
 def _check_input(b):
@@ -188,6 +192,10 @@ def _is_act(m):
     others = nn.Softmax, nn.LogSoftmax, nn.MultiheadAttention  # these live there, too
     return type(m).__module__ == 'torch.nn.modules.activation' and not isinstance(m, others)
 def _has_modes(m): return isinstance(m, (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm))
+def _outer(a, b):
+    "Whether a loss would compare each of `a` with each of `b`, as for shapes (64, 1) and (64,)"
+    try: return a is not None and b.is_floating_point() and math.prod(torch.broadcast_shapes(a.shape, b.shape)) > max(a.numel(), b.numel())
+    except RuntimeError: return False
 def _rms(t): return t.detach().float().square().mean().sqrt()
 
 # %% ../nbs/09_diagnose.ipynb #d5e003bb
@@ -209,6 +217,7 @@ class DiagnoseCB(Callback):
     ):
         if every < 1: raise ValueError(f"every={every}: look into one batch in how many? 1 is all of them")
         self.every, self.n, self.lr, self.n_classes, self.eval_mode, self.frozen = every, 0, None, None, None, []
+        self.broadcast = None
         self.losses, self.valid_losses, self.rows, self.labels, self.inputs, self.sums, self.left_over = ([]
             for _ in range(7))
         self.acts = _Signals(_is_act, every=every)
@@ -243,6 +252,7 @@ class DiagnoseCB(Callback):
         if x is not None and len(self.inputs) < 50:
             x = x.detach().float()
             self.inputs.append(torch.stack([x.mean(), x.std()]))
+        if isinstance(y, torch.Tensor) and _outer(preds, y): self.broadcast = tuple(preds.shape), tuple(y.shape)
         if not isinstance(y, torch.Tensor) or y.is_floating_point() or y.ndim != 1: return
         if len(self.labels) < 200: self.labels.append(y.detach())
         if preds is not None and preds.ndim == 2 and preds.shape[1] > 1:
@@ -353,7 +363,7 @@ class Finding:
         if xlabel == 'batch': ax.axvline(self.first_batch, c='tab:red', ls=':', lw=1)
         title = self.kind + (f' in {self.layer}' if self.layer else '')
         ax.set(xlabel=xlabel, ylabel=ylabel, yscale='log' if log else 'linear', title=title)
-        if len(ys) > 1: ax.legend(fontsize=7)
+        if len(ys) > 1: fig.legend(loc='outside lower center', ncols=len(ys), fontsize=7)
         return fig
 
     def png(self)->bytes:
@@ -386,17 +396,19 @@ def _loss_curve(s): return Curve(range(len(s.loss)), {'loss': s.loss}, 'training
                                  and np.nanmax(s.loss) > 30*s.loss[0])
 
 def _rule_non_finite(cb, s):
+    lost = [int(k) for k in np.nonzero(~np.isfinite(s.loss))[0][:1]]
+    inputs = [k*cb.every for k, o in enumerate(cb.inputs) if not o.isfinite().all()]
+    why = ('the input itself holds NaN or infinity', 'mend the data; NaNGuardCB() keeps the batch'
+           ) if inputs and inputs[:1] <= (lost or inputs) else ('', '')
     for r in cb.acts:
         bad = np.nonzero(r.stats.non_finite)[0]
-        if len(bad):
-            share = r.stats.non_finite/r.stats.counts.sum(1)
-            return [Finding('non_finite', 'critical', r.name, r.stats.batches[bad[0]],
-                            f'{r.stats.non_finite[bad[0]]} of its outputs are NaN or infinite',
-                            Curve(r.stats.batches, {'share': share}, 'share not finite'))]
-    bad = np.nonzero(~np.isfinite(s.loss))[0]
-    if not len(bad): return []
-    return [Finding('non_finite', 'critical', None, int(bad[0]), f'the loss of batch {bad[0]} is {s.loss[bad[0]]}',
-                    _loss_curve(s))]
+        if not len(bad): continue
+        share, at = r.stats.non_finite/r.stats.counts.sum(1), r.stats.batches[bad[0]]
+        seen = f'{r.stats.non_finite[bad[0]]} of its outputs are NaN or infinite'
+        if lost and lost[0] < at: seen = f'the loss of batch {lost[0]} is {s.loss[lost[0]]}, and in batch {at}, the next that was looked into, {seen}'
+        return [Finding('non_finite', 'critical', r.name, min([at, *lost]), seen,
+                        Curve(r.stats.batches, {'share': share}, 'share not finite'), *why)]
+    return [Finding('non_finite', 'critical', None, k, f'the loss of batch {k} is {s.loss[k]}', _loss_curve(s), *why) for k in lost]
 
 def _ends(loss):
     "The loss before the first step, and the mean of the last tenth"
@@ -404,7 +416,7 @@ def _ends(loss):
 
 def _rule_diverged(cb, s):
     # a NaN out of the blue is no divergence
-    if len(s.loss) < 5 or np.isnan(s.loss).any() and np.nanmax(s.loss) < 3*s.loss[0]: return []
+    if len(s.loss) < 5 or np.isnan(s.loss).any() and not (s.loss >= 3*s.loss[0]).any(): return []
     loss = np.nan_to_num(s.loss, nan=np.inf, posinf=np.inf)
     (first, last), limit = _ends(loss), 1.5*abs(float(loss[0])) + .5
     lost = np.sort(loss)[-3] > 3*abs(first) and last > .7*first
@@ -486,7 +498,7 @@ def _rule_exploding(cb, s):
     if not len(s.batches) or not s.names: return []
     g = np.where(np.isfinite(s.grads[0]), s.grads[0], -1)
     rel = g/np.maximum(s.sizes[0], 1e-12)
-    if not (rel.max() > 5 and g.max() > .1): return []
+    if len(rel) < 2 or not (rel.max() > 5 and g.max() > .1): return []
     return [Finding('exploding', 'critical', s.names[int(rel.argmax())], 0,
                     f'a gradient {rel.max():.1f} times its weights in the first batch',
                     Curve(range(len(rel)), {'gradient': np.where(rel > 0, rel, np.nan)}, 'gradient / weights',
@@ -500,15 +512,19 @@ def _rule_lr(cb, s):
     if len(at) < 3 or not s.names: return []
     worst, typical = ratio.max(1), np.median(ratio, 1)
     first, last = _ends(s.loss)
+    if cb.broadcast or abs(last) < .01*abs(first): return []  # the shapes are to blame; or all is learnt, by steps of whatever size
     peak = np.nanmax(np.where(np.isfinite(s.loss), s.loss, -np.inf))
     curve = Curve(at, {'the largest': worst, 'the median': typical}, 'step / weights', log=True)
     limit = np.where(at < 20, .5, .25)  # the first steps of a training may be rough
     if (worst > limit).any() or (peak > 2*first + .5 and worst.max() > .1):
         k = int(np.argmax(worst > limit) if (worst > limit).any() else worst.argmax())
         bad = np.quantile(worst, .9) > .25 or peak > 4*first or not last < .7*first
+        step = f'{worst[k]:.0%} of' if worst[k] < 10 else f'{worst[k]:,.0f} times'
+        rose = f' and went up to {peak:.3g}' if peak > 1.02*first else f' and ended at {last:.3g}'
         return [Finding('lr_too_high', 'critical' if bad else 'warning', s.names[int(ratio[k].argmax())], int(at[k]),
-                        f'a step of {worst[k]:.0%} of the size of the weights; the loss began at {first:.3g} and went up to {peak:.3g}',
-                        curve, EXPLAIN['lr_too_high'][0].format(lr=cb.lr))]
+                        f'a step of {step} the size of the weights; the loss began at {first:.3g}{rose}',
+                        curve, EXPLAIN['lr_too_high'][0].format(lr=cb.lr),
+                        'lower the rate by far: learn.lr_find() tries them all' if worst[k] > 5 else '')]
     if np.quantile(typical, .9) < 2e-4 and last > .75*first:
         return [Finding('lr_too_low', 'warning', None, 0,
                         f'the typical step is {np.median(typical):.1e} of the size of the weights, and the loss went from {first:.3g} to {last:.3g}',
@@ -516,6 +532,11 @@ def _rule_lr(cb, s):
     return []
 
 def _rule_not_learning(cb, s):
+    if cb.broadcast:
+        preds, targets = cb.broadcast
+        return [Finding('not_learning', 'critical', None, 0, f'predictions {preds} against targets {targets}: the loss compares each with each',
+                        _loss_curve(s), 'shapes that differ, and a loss that broadcasts one over the other',
+                        'give both the same shape: squeeze(1) the predictions, or unsqueeze(1) the targets')]
     if len(s.loss) < 20 or not np.isfinite(s.loss).all(): return []
     first, last = _ends(s.loss)
     chance = math.log(cb.n_classes) if cb.n_classes else first

@@ -104,7 +104,7 @@ def _suggest(nm, known):
 def _looks_like_event(nm):
     if nm in EVENTS or nm.startswith('_'): return False
     near = difflib.get_close_matches(nm, EVENTS, 1, cutoff=.85)
-    return nm.startswith(('before_', 'after_', 'cleanup_')) or any(o not in STARRED for o in near)
+    return nm.startswith(('before_', 'after_', 'cleanup_', 'on_')) or any(o not in STARRED for o in near)
 
 def _check_cb(cb):
     "Raise an error if `cb` can't be a callback"
@@ -120,6 +120,14 @@ def _check_cb(cb):
             f"{cb!r} is no callback: it has no method named like an event. For a function write Callback(after_batch=f)"
         )
 
+def _check_parts(opt_func, **parts):
+    "Raise an error for a class where an object is wanted, and for an optimizer where a class is"
+    for nm, o in parts.items():
+        if isinstance(o, type): raise TypeError(f"{nm}={o.__name__} is a class: write {o.__name__}(…)")
+    if isinstance(opt_func, optim.Optimizer):
+        nm = _name(opt_func)
+        raise TypeError(f"opt_func is an optimizer already, {nm}: give what makes one from parameters and a rate, as optim.{nm}")
+
 # %% ../nbs/04_learner.ipynb #dd59b4e9
 class Learner:
     "A training loop that announces what it does: callbacks listen, and one of them does the work"
@@ -133,6 +141,7 @@ class Learner:
     ):
         self.model, self.dls, self.loss_func, self.lr, self.opt_func = model, dls, loss_func, lr, opt_func
         self.cbs, self.opt, self.n_inp, self.training = _listify(cbs), None, 1, False
+        _check_parts(opt_func, model=model, loss_func=loss_func)
         for cb in self.cbs: _check_cb(cb)
         self._listeners = {}
 
@@ -284,6 +293,8 @@ _BY = {'predict': 'preds', 'get_loss': 'loss'}
 def _loader(self:Learner, training):
     dls = self.dls
     if hasattr(dls, 'train'): return dls.train if training else dls.valid
+    if not isinstance(dls, (list, tuple)):
+        raise TypeError(f"dls={dls!r} is no pair of loaders: write Learner(model, DataLoaders(train, valid), …)")
     return dls[0] if training else dls[1] if len(dls) > 1 else None
 
 @patch
@@ -300,8 +311,8 @@ def _check(self:Learner, n_epochs, train, valid):
             raise ValueError(
                 f"there is no {what} loader: give one, as Learner(model, DataLoaders(train, valid)), or say fit({'train' if training else 'valid'}=False)"
             )
-        if not hasattr(dl, '__iter__'):
-            raise TypeError(f"dls={self.dls!r} holds no data: write Learner(model, DataLoaders(train, valid), …)")
+        if not hasattr(dl, '__iter__') or isinstance(dl, torch.Tensor):
+            raise TypeError(f"dls={self.dls!r} holds no data: write Learner(model, DataLoaders(train, valid), …); TensorLoader takes tensors")
         if hasattr(dl, '__len__') and len(dl) == 0:
             raise ValueError(
                 f"the {what} loader is empty: is its data set empty, or smaller than a batch with drop_last?"
@@ -354,10 +365,17 @@ def _loss(learn, targets):
     except IndexError as e:
         y = targets[0] if targets else None
         if not isinstance(y, torch.Tensor) or y.is_floating_point() or learn.preds.ndim < 2: raise
-        raise IndexError(
-            f"the labels run from {y.min()} to {y.max()}, but the model gives {learn.preds.shape[1]} scores, "
-            f"for the classes 0 to {learn.preds.shape[1] - 1}: mend the labels, or give the model's last layer more outputs"
-        ) from e
+        remedy = 'give the loss an ignore_index' if y.min() < 0 else "give the model's last layer more outputs"
+        raise IndexError(f"the labels run from {y.min()} to {y.max()}, but the model gives {learn.preds.shape[1]} scores, "
+                         f"for the classes 0 to {learn.preds.shape[1] - 1}: mend the labels, or {remedy}") from e
+
+def _predict(learn, inputs):
+    try: return learn.model(*inputs)
+    except (RuntimeError, TypeError, ValueError) as e:
+        got = [f'{str(o.dtype)[6:]} {tuple(o.shape)}' if isinstance(o, torch.Tensor) else _name(o) for o in inputs]
+        weights = next((f' and has weights of {str(p.dtype)[6:]}' for p in learn.model.parameters()), '')
+        e.add_note(f"miniai: {_name(learn.model)} was given {', '.join(got)}{weights}")
+        raise
 
 class TrainCB(Callback):
     "Predict, measure the loss, and take a step: the ordinary way to train"
@@ -366,7 +384,7 @@ class TrainCB(Callback):
         n_inp:int=1,  # how many items of the batch go to the model; the others go to the loss
     ): self.n_inp = n_inp
     def before_fit(self, learn): learn.n_inp = self.n_inp
-    def predict(self, learn): learn.preds = learn.model(*split_batch(learn.batch, self.n_inp)[0])
+    def predict(self, learn): learn.preds = _predict(learn, split_batch(learn.batch, self.n_inp)[0])
     def get_loss(self, learn): learn.loss = _loss(learn, split_batch(learn.batch, self.n_inp)[1])
     def backward(self, learn): learn.loss.backward()
     def step(self, learn): learn.opt.step()
@@ -398,7 +416,7 @@ def explain(self:Learner,
 # %% ../nbs/04_learner.ipynb #0b9a8f87
 class TrainLearner(Learner):
     "A Learner that does the work itself, without a `TrainCB`; set `n_inp` for a model with several inputs"
-    def predict(self): self.preds = self.model(*split_batch(self.batch, self.n_inp)[0])
+    def predict(self): self.preds = _predict(self, split_batch(self.batch, self.n_inp)[0])
     def get_loss(self): self.loss = _loss(self, split_batch(self.batch, self.n_inp)[1])
     def backward(self): self.loss.backward()
     def step(self): self.opt.step()

@@ -55,6 +55,11 @@ class LRFinderCB(Callback):
         slope = np.gradient(losses[:k + 1])[:-1] if k > 1 else np.zeros(1)  # the last before the minimum is too near the edge
         return dict(steepest=float(lrs[int(np.argmin(slope))]), tenth=float(lrs[k]/10))
 
+    def __repr__(self):
+        if len(self.lrs) < 5: return f'LRFinderCB of {len(self.lrs)} rates'
+        rates = ', '.join(f'{nm} {lr:.2g}' for nm, lr in self.suggest().items())
+        return f'LRFinderCB of {len(self.lrs)} rates from {self.lrs[0]:.2g} to {self.lrs[-1]:.2g}: {rates}; see plot()'
+
     def plot(self):
         "Loss by rate, with the suggestions; returns the figure"
         if not self.lrs: raise ValueError('nothing is recorded yet: run learn.lr_find(), then plot what it returns')
