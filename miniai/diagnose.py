@@ -398,8 +398,8 @@ def _loss_curve(s): return Curve(range(len(s.loss)), {'loss': s.loss}, 'training
 def _rule_non_finite(cb, s):
     lost = [int(k) for k in np.nonzero(~np.isfinite(s.loss))[0][:1]]
     inputs = [k*cb.every for k, o in enumerate(cb.inputs) if not o.isfinite().all()]
-    why = ('the input itself holds NaN or infinity', 'mend the data; NaNGuardCB() keeps the batch'
-           ) if inputs and inputs[:1] <= (lost or inputs) else ('', '')
+    in_data = inputs and (not lost or inputs[0] <= lost[0])
+    why = ('the input itself holds NaN or infinity', 'mend the data; NaNGuardCB() keeps the batch') if in_data else ()
     for r in cb.acts:
         bad = np.nonzero(r.stats.non_finite)[0]
         if not len(bad): continue
@@ -623,6 +623,7 @@ def diagnose(
     seen = cb.seen()
     found = [f for rule in RULES for f in rule(cb, seen)]
     kinds = {f.kind for f in found}
+    if cb.broadcast: kinds = set()  # shapes that don't match are nobody's symptom
     found = [f for f in found if not SYMPTOM_OF.get(f.kind, set()) & kinds]
     return Findings(sorted(found, key=lambda f: (SEVERITIES.index(f.severity), f.first_batch)))
 

@@ -293,7 +293,7 @@ _BY = {'predict': 'preds', 'get_loss': 'loss'}
 def _loader(self:Learner, training):
     dls = self.dls
     if hasattr(dls, 'train'): return dls.train if training else dls.valid
-    if not isinstance(dls, (list, tuple)):
+    if not hasattr(dls, '__getitem__'):
         raise TypeError(f"dls={dls!r} is no pair of loaders: write Learner(model, DataLoaders(train, valid), …)")
     return dls[0] if training else dls[1] if len(dls) > 1 else None
 
@@ -373,7 +373,7 @@ def _predict(learn, inputs):
     try: return learn.model(*inputs)
     except (RuntimeError, TypeError, ValueError) as e:
         got = [f'{str(o.dtype)[6:]} {tuple(o.shape)}' if isinstance(o, torch.Tensor) else _name(o) for o in inputs]
-        weights = next((f' and has weights of {str(p.dtype)[6:]}' for p in learn.model.parameters()), '')
+        weights = next((f' and has weights of {str(p.dtype)[6:]}' for p in getattr(learn.model, 'parameters', list)()), '')
         e.add_note(f"miniai: {_name(learn.model)} was given {', '.join(got)}{weights}")
         raise
 

@@ -56,7 +56,7 @@ class LRFinderCB(Callback):
         return dict(steepest=float(lrs[int(np.argmin(slope))]), tenth=float(lrs[k]/10))
 
     def __repr__(self):
-        if len(self.lrs) < 5: return f'LRFinderCB of {len(self.lrs)} rates'
+        if np.isfinite(self.losses).sum() < 5: return f'LRFinderCB of {len(self.lrs)} rates'
         rates = ', '.join(f'{nm} {lr:.2g}' for nm, lr in self.suggest().items())
         return f'LRFinderCB of {len(self.lrs)} rates from {self.lrs[0]:.2g} to {self.lrs[-1]:.2g}: {rates}; see plot()'
 
