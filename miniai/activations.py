@@ -174,10 +174,7 @@ class LayerStats:
     def abs_counts(self):
         "(batches, 41): 40 bins of the absolute value from 0 to max, and all above, infinities too"
         c = self.counts
-        res = np.concatenate(
-            [c[:, 41:42], c[:, 42:81] + c[:, 40:1:-1], c[:, 81:82] + c[:, 1:2] + c[:, :1] + c[:, 83:]], 1
-        )
-        return res
+        return np.concatenate([c[:, 41:42], c[:, 42:81] + c[:, 40:1:-1], c[:, 81:82] + c[:, 1:2] + c[:, :1] + c[:, 83:]], 1)
     @property
     def nan(self): return self.counts[:, 82]
     @property
@@ -253,20 +250,17 @@ class StatsPlots:
 
     def _title(self, what, start, shown, total, method):
         every = f', every {self.every}. batch' if getattr(self, 'every', 1) > 1 else ''
-        rest = (
-            f' (layers {start + 1}-{start + shown} of {total}; {method}(start={(start + shown) % total}) shows the next)'
-            if total > shown
-            else ''
-        )
-        return what + every + rest
+        if total == shown: return what + every
+        return f'{what}{every} (layers {start + 1}-{start + shown} of {total}; {method}(start={(start + shown)%total}) shows the next)'
 
     def color_dim(self,
         start:int=0,   # first layer to show, of those recorded
         signed=False,  # True: the values themselves, not their absolute values
+        figsize=None,  # inches; None: by the number of layers
     ):
         "For each layer, its histograms side by side: a column of colour for each batch"
         recs, total = self._recs(start)
-        fig, axs = get_grid(len(recs), figsize=None, imsize=3.4, layout='constrained')
+        fig, axs = get_grid(len(recs), figsize=figsize, imsize=3.4, layout='constrained')
         for r, ax in zip(recs, axs.flat): im = _draw_hist(r, ax, signed, self.what); ax.set_title(r.label, fontsize=10)
         fig.colorbar(im, ax=axs.ravel().tolist(), label='log(1 + values in bin), each panel to its own maximum',
                      shrink=0.7, ticks=[])
@@ -275,10 +269,11 @@ class StatsPlots:
 
     def dead_chart(self,
         start:int=0,  # first layer to show, of those recorded
+        figsize=None, # inches; None: by the number of layers
     ):
         "For each layer, the share of values near zero and, apart from it, the share of dead units, by batch"
         recs, total = self._recs(start)
-        fig, axs = get_grid(len(recs), imsize=3.2, layout='constrained', sharey=True)
+        fig, axs = get_grid(len(recs), figsize=figsize, imsize=3.2, layout='constrained', sharey=True)
         for r, ax in zip(recs, axs.flat):
             _draw_shares(r, ax)
             ax.set_title(r.label, fontsize=10)
@@ -289,11 +284,12 @@ class StatsPlots:
         return fig
 
     def plot_stats(self,
-        start:int=0,  # first layer to show, of those recorded
+        start:int=0,          # first layer to show, of those recorded
+        figsize=(11, 3.6),    # inches
     ):
         "Mean and standard deviation of all layers, by batch"
         recs, total = self._recs(start)
-        fig, axs = plt.subplots(1, 2, figsize=(11, 3.6), layout='constrained')
+        fig, axs = plt.subplots(1, 2, figsize=figsize, layout='constrained')
         colors = plt.get_cmap('viridis')(np.linspace(0, .95, len(recs)))
         for r, c, ls in zip(recs, colors, ['-', '--', '-.', ':']*len(recs)):
             for ax, v in zip(axs, (r.stats.means, r.stats.stds)):
@@ -321,16 +317,11 @@ class StatsPlots:
             b.set_ylabel(f'|{self.what}|', fontsize=8); b.set_xlabel('')
             _draw_shares(r, c)
         for ax in axs.flat: ax.tick_params(labelsize=8)
-        for ax, t in zip(
-            axs[0],
-            ('mean ± std', 'histogram as colour (bright: many values)', 'share near zero, share of dead units'),
-        ):
-            ax.set_title(t, fontsize=10)
+        titles = 'mean ± std', 'histogram as colour (bright: many values)', 'share near zero, share of dead units'
+        for ax, t in zip(axs[0], titles): ax.set_title(t, fontsize=10)
         for ax in axs[-1]: ax.set_xlabel('batch')
         axs[0, 0].legend(fontsize=7); axs[0, 2].legend(fontsize=7)
-        fig.suptitle(
-            self._title(f'{self.what.capitalize()}s of {total} layer{"s"*(total > 1)}', start, n, total, 'overview')
-        )
+        fig.suptitle(self._title(f'{self.what.capitalize()}s of {total} layer{"s"*(total > 1)}', start, n, total, 'overview'))
         return fig
 
     def dead_units(self,

@@ -31,10 +31,8 @@ def verify(
         path = Path(root)/'FashionMNIST'/'raw'/name
         with open(path, 'rb') as f: got = hashlib.file_digest(f, 'sha256').hexdigest()
         if got != want:
-            raise ValueError(
-                f"{path} is damaged: {path.stat().st_size} bytes with sha256 {got[:12]}…, not {want[:12]}…. "
-                "Delete it and the next call downloads it again"
-            )
+            raise ValueError(f"{path} is damaged: {path.stat().st_size} bytes with sha256 {got[:12]}…, not {want[:12]}…. "
+                             "Delete it and the next call downloads it again")
 
 # %% ../nbs/01_data.ipynb #04f8cad8
 def _roots(root=None):
@@ -66,10 +64,8 @@ def find_fashion_mnist(
             found = roots[-1]
         except (OSError, RuntimeError) as e: print(f'The download failed: {e}')
     if not found:
-        raise FileNotFoundError(
-            f"no Fashion-MNIST in {' or '.join(map(str, roots))}: set $MINIAI_DATA to the folder "
-            "that holds FashionMNIST/raw, or run once with a network"
-        )
+        raise FileNotFoundError(f"no Fashion-MNIST in {' or '.join(map(str, roots))}: set $MINIAI_DATA to the folder "
+                                "that holds FashionMNIST/raw, or run once with a network")
     verify(found)
     return found
 
@@ -84,18 +80,16 @@ def _garment(c, u, v, r):
         top = -.6 + drop*(a - w).clamp_min(0)
         return both(w - .1 - a, a - w - reach, top - v, v - top - .32)
     if c == 1:
-        return union(
-            box(a, -1.0, 0.36, -0.8, -0.55),
-            both((a - 0.2 - 0.12 * (v + 0.6) * r[2]).abs() - 0.13 - 0.05 * r[0], box(a, -1.0, 1.0, -0.7, l + 0.1)),
-        )
+        return union(box(a, -1., .36, -.8, -.55),
+                     both((a - .2 - .12*(v + .6)*r[2]).abs() - .13 - .05*r[0], box(a, -1., 1., -.7, l + .1)))
     if c == 3: return both(a - .16 - .08*r[0] - (.1 + .2*r[2])*(v + .8), box(a, -1., 1., -.8, l + .1))
     if c == 5:
-        return union(box(u, -0.8, 0.8, 0.35, 0.5),
-                     both((u + 0.2 + 0.5 * r[2] - 0.6 * v).abs() - 0.1, box(u, -0.8, 0.8, -0.3 * r[0] - 0.2, 0.4)),
-                     both((u - 0.4 + 0.5 * v).abs() - 0.09, box(u, -0.8, 0.8, -0.1, 0.4)))
+        return union(box(u, -.8, .8, .35, .5),
+                     both((u + .2 + .5*r[2] - .6*v).abs() - .1, box(u, -.8, .8, -.3*r[0] - .2, .4)),
+                     both((u - .4 + .5*v).abs() - .09, box(u, -.8, .8, -.1, .4)))
     if c == 8:
-        return union(box(a, -1.0, 0.45 + 0.2 * r[0], -0.1 - 0.2 * r[1], 0.65),
-                     both(((u**2 + (v + 0.15) ** 2).sqrt() - 0.38 - 0.1 * r[2]).abs() - 0.06, v))
+        return union(box(a, -1., .45 + .2*r[0], -.1 - .2*r[1], .65),
+                     both(((u**2 + (v + .15)**2).sqrt() - .38 - .1*r[2]).abs() - .06, v))
     if c in (7, 9):
         shoe = union(box(u, -.8, .8, .3, .5), both(-.75 - u, .3*u + .02 - v - .1*r[0], v - .4, u - .78))
         return shoe if c == 7 else union(shoe, box(u, -.75, -.1 + .25*r[2], -.5 - .25*r[1], .45))
@@ -145,9 +139,7 @@ class TensorLoader:
         lens = []
         map_nested(lambda t: lens.append(len(t)), self.data)
         if not lens:
-            raise ValueError(
-                f"no tensor in {type(self.data).__name__}: TensorLoader takes tensors; for other data sets use DataLoader"
-            )
+            raise ValueError(f"no tensor in {type(self.data).__name__}: TensorLoader takes tensors; for other data sets use DataLoader")
         if len(set(lens)) > 1:
             raise ValueError(f"tensors of different lengths {lens}: every one needs a row for each sample")
         if bs < 1: raise ValueError(f"bs={bs}: a batch needs at least one sample")
@@ -166,9 +158,7 @@ class TensorLoader:
     def _batches(self, epoch):
         idx, on = self.order(epoch), {}
         def take(t, i):
-            # a copy: who edits a batch must not edit the data
-            if not self.shuffle:
-                return t[i * self.bs : (i + 1) * self.bs].clone()
+            if not self.shuffle: return t[i*self.bs:(i + 1)*self.bs].clone()  # who edits a batch must not edit the data
             if t.device not in on: on[t.device] = idx.to(t.device, non_blocking=True)
             return t.index_select(0, on[t.device][i*self.bs:(i + 1)*self.bs])
         for i in range(len(self)):
@@ -247,9 +237,7 @@ class DataLoaders:
     ):
         "Loaders for the splits of a Hugging Face `DatasetDict`"
         if 'train' not in dd:
-            raise ValueError(
-                f"no split 'train' among {list(dd)}: rename one, or build the loaders and call DataLoaders"
-            )
+            raise ValueError(f"no split 'train' among {list(dd)}: rename one, or build the loaders and call DataLoaders")
         names = ['train'] + [o for o in ('validation', 'valid', 'test') if o in dd]
         if as_tuple: kwargs.setdefault('collate_fn', collate_dict(dd['train']))
         dls = get_dls(*(dd[o] for o in names), bs=batch_size, seed=seed, **kwargs)
@@ -299,10 +287,11 @@ def inplace(
     return _f
 
 def collate_device(
-    device=None,  # None: `def_device`; in worker processes this must be 'cpu'
+    b,            # samples, as a `DataLoader` hands them to its `collate_fn`
+    device=None,  # None: `def_device`; in worker processes this must be 'cpu': `partial(collate_device, device='cpu')`
 ):
-    "A collate function that puts each batch on `device`"
-    return lambda b: to_device(default_collate(b), device)
+    "The samples as a batch on `device`: a collate function"
+    return to_device(default_collate(b), device)
 
 # %% ../nbs/01_data.ipynb #8d08cad4
 CLASSES = ['T-shirt', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot']

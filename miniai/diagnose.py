@@ -194,7 +194,8 @@ def _is_act(m):
 def _has_modes(m): return isinstance(m, (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm))
 def _outer(a, b):
     "Whether a loss would compare each of `a` with each of `b`, as for shapes (64, 1) and (64,)"
-    try: return a is not None and b.is_floating_point() and math.prod(torch.broadcast_shapes(a.shape, b.shape)) > max(a.numel(), b.numel())
+    if a is None or not b.is_floating_point(): return False
+    try: return math.prod(torch.broadcast_shapes(a.shape, b.shape)) > max(a.numel(), b.numel())
     except RuntimeError: return False
 def _rms(t): return t.detach().float().square().mean().sqrt()
 
@@ -405,10 +406,12 @@ def _rule_non_finite(cb, s):
         if not len(bad): continue
         share, at = r.stats.non_finite/r.stats.counts.sum(1), r.stats.batches[bad[0]]
         seen = f'{r.stats.non_finite[bad[0]]} of its outputs are NaN or infinite'
-        if lost and lost[0] < at: seen = f'the loss of batch {lost[0]} is {s.loss[lost[0]]}, and in batch {at}, the next that was looked into, {seen}'
+        if lost and lost[0] < at:
+            seen = f'the loss of batch {lost[0]} is {s.loss[lost[0]]}, and in batch {at}, the next that was looked into, {seen}'
         return [Finding('non_finite', 'critical', r.name, min([at, *lost]), seen,
                         Curve(r.stats.batches, {'share': share}, 'share not finite'), *why)]
-    return [Finding('non_finite', 'critical', None, k, f'the loss of batch {k} is {s.loss[k]}', _loss_curve(s), *why) for k in lost]
+    return [Finding('non_finite', 'critical', None, k, f'the loss of batch {k} is {s.loss[k]}', _loss_curve(s), *why)
+            for k in lost]
 
 def _ends(loss):
     "The loss before the first step, and the mean of the last tenth"
@@ -638,7 +641,9 @@ class Incident:
     batch: int      # in its epoch
     loss: float     # of this batch
     path: str = field(default=None, compare=False)
-    def __repr__(self): return f'epoch {self.epoch}, batch {self.batch}: {self.where} is not finite' + (f' (kept in {self.path})' if self.path else '')
+    def __repr__(self):
+        kept = f' (kept in {self.path})' if self.path else ''
+        return f'epoch {self.epoch}, batch {self.batch}: {self.where} is not finite{kept}'
 
 def _finite(t):
     lo, hi = t.detach().aminmax()
@@ -709,9 +714,12 @@ def replay_incident(
     learn=None,  # Learner with the same model and loss; None: the one that wrote the file, in this process
 )->Incident:
     "Run the batch of an incident again, on a copy of the model, and say where it becomes non-finite"
-    if not Path(path).exists(): raise FileNotFoundError(f'there is no file {path}: NaNGuardCB(path) writes one when it stops a fit')
+    if not Path(path).exists():
+        raise FileNotFoundError(f'there is no file {path}: NaNGuardCB(path) writes one when it stops a fit')
     learn = learn or _guarded.get(str(Path(path).resolve()))
-    if learn is None: raise ValueError(f'{path} holds numbers and no code: give a Learner with the same model and loss, as in replay_incident(path, learn)')
+    if learn is None:
+        raise ValueError(f'{path} holds numbers and no code: give a Learner with the same model and loss, '
+                         'as in replay_incident(path, learn)')
     device = next((p.device for p in learn.model.parameters()), 'cpu')
     kept = torch.load(path, weights_only=True, map_location='cpu')
     with keep_random():
@@ -725,5 +733,6 @@ def replay_incident(
                              [Callback(before_batch=restore), guard])
         again.n_inp = learn.n_inp
         with redirect_stdout(io.StringIO()): again.fit(1, valid=False)
-    if guard.incident is None: raise RuntimeError(f'{kept["where"]} was not finite, and now is: the model or the loss of this Learner is another one')
+    if guard.incident is None:
+        raise RuntimeError(f'{kept["where"]} was not finite, and now is: the model or the loss of this Learner is another one')
     return replace(guard.incident, epoch=kept['epoch'], batch=kept['batch'], path=str(path))

@@ -38,13 +38,9 @@ class Hook:
 
     def _forward(self, mod, inp, outp):
         if mod is not self.module:
-            # a deep copy of the model: another model, nobody asked to look into it
-            if not getattr(mod, '_is_replica', False):
-                return
-            raise RuntimeError(
-                f"layer {self.name or type(mod).__name__} was called on a replica of the model (nn.DataParallel), where statistics would "
-                "get lost: train on one device, or a process for each"
-            )
+            if not getattr(mod, '_is_replica', False): return  # a deep copy of the model: nobody asked to look into it
+            raise RuntimeError(f"layer {self.name or type(mod).__name__} was called on a replica of the model (nn.DataParallel), "
+                               "where statistics would get lost: train on one device, or a process for each")
         if not self.backward: self.f(self, mod, inp, outp)
         elif (t := main_tensor(outp)) is not None and t.requires_grad: t.register_hook(partial(self._backward, mod, inp))
 
@@ -109,17 +105,14 @@ def find_modules(
     if callable(which) and not isinstance(which, nn.Module):
         res = {nm or 'model': m for nm, m in named.items() if which(m)}
         if not res:
-            raise ValueError(
-                f"the filter matches no module of {type(model).__name__}, which has {', '.join(sorted({type(m).__name__ for m in named.values()}))}"
-            )
+            kinds = ', '.join(sorted({type(m).__name__ for m in named.values()}))
+            raise ValueError(f"the filter matches no module of {type(model).__name__}, which has {kinds}")
         return res
     res, names = {}, {id(m): nm or 'model' for nm, m in named.items()}
     for o in [which] if isinstance(which, (str, nn.Module)) else which:
         nm = o if isinstance(o, str) else names.get(id(o))
         if nm is None:
-            raise ValueError(
-                f"{type(o).__name__} is no part of {type(model).__name__}: give a module of this model, or its name"
-            )
+            raise ValueError(f"{type(o).__name__} is no part of {type(model).__name__}: give a module of this model, or its name")
         if nm not in named and nm != 'model':
             near = difflib.get_close_matches(nm, named, 3, cutoff=.4) or [k for k in named if k][:8]
             raise ValueError(f"there is no layer {nm!r} in {type(model).__name__}: did you mean {' or '.join(near)}?")
@@ -144,14 +137,12 @@ class Record:
 def _refuse_compiled(model):
     for nm, m in model.named_modules():
         if isinstance(m, nn.DataParallel):
-            raise TypeError(
-                f"{nm or 'the model'} is nn.DataParallel, whose copies lose what a hook records: train on one device, or a process for each"
-            )
+            raise TypeError(f"{nm or 'the model'} is nn.DataParallel, whose copies lose what a hook records: "
+                            "train on one device, or a process for each")
         if hasattr(m, '_orig_mod') or getattr(m, '_compiled_call_impl', None) is not None:
-            raise TypeError(
-                f"{nm or 'the model'} is compiled, and a compiled model doesn't call hooks: attach before compiling, that is, look into the plain model "
-                "(`model._orig_mod` of what torch.compile returned), and compile for the long run"
-            )
+            raise TypeError(f"{nm or 'the model'} is compiled, and a compiled model doesn't call hooks: attach before compiling, "
+                            "that is, look into the plain model (`model._orig_mod` of what torch.compile returned), "
+                            "and compile for the long run")
 
 # %% ../nbs/07_hooks.ipynb #3ef011fb
 class HooksCallback(Callback):
@@ -193,9 +184,7 @@ class HooksCallback(Callback):
 
     def _add(self, hook, k):
         self.records[hook.name, k] = Record(hook.name + (f' (call {k})' if k > 1 else ''), hook.module)
-        pos = {
-            h.name: i for i, h in enumerate(self.hooks)
-        }  # in the model's order, which is not the order of a backward pass
+        pos = {h.name: i for i, h in enumerate(self.hooks)}  # the model's order, which is not that of a backward pass
         self.records = dict(sorted(self.records.items(), key=lambda kv: (pos.get(kv[0][0], -1), kv[0][1])))
 
     def cleanup_batch(self, learn): self._open = False
@@ -215,7 +204,6 @@ class HooksCallback(Callback):
         if not isinstance(i, str): return recs[i]
         found = [r for r in recs if r.name == i]
         if not found:
-            raise KeyError(
-                f"nothing is recorded of a layer {i!r}, only of {', '.join(r.name for r in recs) or 'none: has it been fitted?'}"
-            )
+            names = ', '.join(r.name for r in recs) or 'none: has it been fitted?'
+            raise KeyError(f"nothing is recorded of a layer {i!r}, only of {names}")
         return found[0]

@@ -16,12 +16,12 @@ from .learner import Callback
 
 # %% ../nbs/12_init.ipynb #50bb40ab
 def init_weights(
-    m,        # module; `model.apply(init_weights)` calls it for each of a model
-    leak=0.,  # slope of the activation below zero; 0 is ReLU
+    m,         # module; `model.apply(init_weights)` calls it for each of a model
+    leaky=0.,  # slope of the activation below zero; 0 is ReLU
 ):
     "Kaiming's weights for a convolution or a linear layer, and biases of zero (He et al., 2015)"
     if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
-        nn.init.kaiming_normal_(m.weight, a=leak)
+        nn.init.kaiming_normal_(m.weight, a=leaky)
         if m.bias is not None: nn.init.zeros_(m.bias)
 
 # %% ../nbs/12_init.ipynb #fb6458b3
@@ -31,13 +31,13 @@ class BatchTransformCB(Callback):
     def __init__(self,
         tfm,            # called with the batch, gives the batch to train with
         on_train=True,  # change training batches
-        on_valid=True,  # change validation batches
+        on_val=True,    # change validation batches
     ):
         if not callable(tfm): raise TypeError(f"{tfm!r} can't be called: give a function that takes a batch and returns one")
-        self.tfm, self.on_train, self.on_valid = tfm, on_train, on_valid
+        self.tfm, self.on_train, self.on_val = tfm, on_train, on_val
 
     def before_batch(self, learn):
-        if not (self.on_train if learn.training else self.on_valid): return
+        if not (self.on_train if learn.training else self.on_val): return
         if (batch := self.tfm(learn.batch)) is None: raise ValueError(f"{self.tfm} returned nothing: a batch transform returns the batch")
         learn.batch = batch
 
@@ -85,9 +85,9 @@ def _output(model, mod, inputs):
 
 def lsuv_init(
     model,        # `nn.Module`: weights and biases change in place, nothing else does
-    *inputs,      # what the model takes: one batch
+    *inputs,      # what the model takes: one batch; after two layers, `m, m_in, xb`, only `m_in` changes, until what `m` gives is right
     tol=1e-3,     # mean and standard deviation may be so far from 0 and 1
-    max_iter=10,  # tries for each layer
+    max_iter=30,  # tries for each layer
 )->dict:
     "Scale the layers one by one until their outputs have mean 0 and variance 1; returns what was found before, by layer (Mishkin and Matas, 2015)"
     modes = [(m, m.training) for m in model.modules()]
@@ -96,8 +96,14 @@ def lsuv_init(
         model.eval()
         names = {m: nm for nm, m in model.named_modules() if _weighted(m)}
         if not names: raise ValueError(f"{type(model).__name__} has no layer with a matrix of weights, so nothing can be scaled")
-        with torch.no_grad(), Hooks(list(names), lambda hook, mod, inp, outp: called.setdefault(mod)): model(*inputs)
-        for mod in called: found[names[mod]] = _scale(model, mod, names[mod], inputs, tol, max_iter)
+        if inputs and isinstance(inputs[0], nn.Module):
+            m, m_in, *inputs = inputs
+            if m_in not in names: raise ValueError(f"{m_in} is no layer of {type(model).__name__} with a matrix of weights: give the layer that is to change")
+            pairs = {m_in: m}
+        else:
+            with torch.no_grad(), Hooks(list(names), lambda hook, mod, inp, outp: called.setdefault(mod)): model(*inputs)
+            pairs = {mod: mod for mod in called}
+        for mod, at in pairs.items(): found[names[mod]] = _scale(model, mod, at, names[mod], inputs, tol, max_iter)
     except BaseException:
         model.load_state_dict(before)
         raise
@@ -105,20 +111,23 @@ def lsuv_init(
         for m, mode in modes: m.training = mode
     return found
 
-def _scale(model, mod, name, inputs, tol, max_iter):
+def _scale(model, mod, at, name, inputs, tol, max_iter):
     shift = getattr(mod, 'bias', None) is not None
     for i in range(max_iter):
-        out = _output(model, mod, inputs)
+        out = _output(model, at, inputs)
         mean, std = out.mean().item(), out.std().item()
         if i == 0: first = mean, std
-        if not std < float('inf'): raise ValueError(f"the outputs of layer {name} are not finite (mean {mean}): look at the inputs and at the layers before it")
+        if not std < float('inf'):
+            raise ValueError(f"the outputs of layer {name} are not finite (mean {mean}): look at the inputs and at the layers before it")
         if not bool((out - out[:1]).abs().max() > 1e-5*out.abs().max()):
-            raise ValueError(f"layer {name} gives the same for every sample, so no scale helps: its weights or its inputs are dead; initialise it, or look at the layers before it")
+            raise ValueError(f"layer {name} gives the same for every sample, so no scale helps: its weights or its inputs are dead; "
+                             "initialise it, or look at the layers before it")
         if abs(std - 1) < tol and (abs(mean) < tol or not shift): return first
         with torch.no_grad():
             mod.weight /= std
             if shift: mod.bias.sub_(mean).div_(std)
-    raise ValueError(f"layer {name} still has mean {mean:.3g} and standard deviation {std:.3g} after max_iter={max_iter} tries: does something else set its weights?")
+    raise ValueError(f"layer {name} still has mean {mean:.3g} and standard deviation {std:.3g} after max_iter={max_iter} tries: "
+                     "does something else set its weights, or is this the mean of a ReLU, which is never 0?")
 
 # %% ../nbs/12_init.ipynb #14114d78
 def clean_tb():

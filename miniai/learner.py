@@ -112,13 +112,9 @@ def _check_cb(cb):
         raise TypeError(f"{cb.__name__} is a class, and a callback is an instance: write {cb.__name__}()")
     for nm in dir(cb):
         if _looks_like_event(nm) and callable(getattr(cb, nm, None)):
-            raise ValueError(
-                f"{_name(cb)}.{nm} looks like an event and is none{_suggest(nm, EVENTS)} (A helper's name may start with _.)"
-            )
+            raise ValueError(f"{_name(cb)}.{nm} looks like an event and is none{_suggest(nm, EVENTS)} (A helper's name may start with _.)")
     if not isinstance(cb, Callback) and not any(hasattr(cb, o) for o in EVENTS):
-        raise TypeError(
-            f"{cb!r} is no callback: it has no method named like an event. For a function write Callback(after_batch=f)"
-        )
+        raise TypeError(f"{cb!r} is no callback: it has no method named like an event. For a function write Callback(after_batch=f)")
 
 def _check_parts(opt_func, **parts):
     "Raise an error for a class where an object is wanted, and for an optimizer where a class is"
@@ -159,9 +155,7 @@ class Learner:
     def _one_epoch(self):
         for self.iter, self.batch in enumerate(self.dl): self._one_batch()
         if self.iter is None:
-            raise ValueError(
-                f"the {self._phase} loader gave no batch: is its data set empty, or smaller than a batch with drop_last?"
-            )
+            raise ValueError(f"the {self._phase} loader gave no batch: is its data set empty, or smaller than a batch with drop_last?")
 
     def one_epoch(self,
         training:bool,  # True to train, False to validate
@@ -246,9 +240,7 @@ def callback(self:Learner, method_nm):
         raise
 
 # %% ../nbs/04_learner.ipynb #5594bb05
-# batch, epoch, fit, error
-def _rank(e):
-    return next((i for i, o in enumerate(_CANCELS.values()) if isinstance(e, o)), 3)
+def _rank(e): return next((i for i, o in enumerate(_CANCELS.values()) if isinstance(e, o)), 3)  # batch, epoch, fit, error
 
 @patch
 def _cleanup(self:Learner, nm, error):
@@ -278,13 +270,10 @@ def _explain_escape(self:Learner, e):
     "A cancel that no level caught is a mistake, and an error that came from no event still needs its place"
     if _rank(e) < 3:
         level = list(_CANCELS)[_rank(e)]
-        e.args = (
-            f"{_name(e)} was raised in {getattr(e, 'where', 'an unknown place')}, where no {level} is running that it could end",
-        )
+        where = getattr(e, 'where', 'an unknown place')
+        e.args = (f"{_name(e)} was raised in {where}, where no {level} is running that it could end",)
     elif getattr(self, 'epoch', None) is not None and not any(o.startswith('miniai:') for o in getattr(e, '__notes__', ())):
-        e.add_note(
-            f"miniai: raised by the data loader or the loop in epoch {self.epoch}, after batch {self.iter} ({self._phase})"
-        )
+        e.add_note(f"miniai: raised by the data loader or the loop in epoch {self.epoch}, after batch {self.iter} ({self._phase})")
 
 # %% ../nbs/04_learner.ipynb #63d044c6
 _BY = {'predict': 'preds', 'get_loss': 'loss'}
@@ -308,15 +297,12 @@ def _check(self:Learner, n_epochs, train, valid):
     for training in [o for o, wanted in ((True, train), (False, valid)) if wanted]:
         what, dl = 'training' if training else 'validation', self._loader(training)
         if dl is None:
-            raise ValueError(
-                f"there is no {what} loader: give one, as Learner(model, DataLoaders(train, valid)), or say fit({'train' if training else 'valid'}=False)"
-            )
+            raise ValueError(f"there is no {what} loader: give one, as Learner(model, DataLoaders(train, valid)), "
+                             f"or say fit({'train' if training else 'valid'}=False)")
         if not hasattr(dl, '__iter__') or isinstance(dl, torch.Tensor):
             raise TypeError(f"dls={self.dls!r} holds no data: write Learner(model, DataLoaders(train, valid), …); TensorLoader takes tensors")
         if hasattr(dl, '__len__') and len(dl) == 0:
-            raise ValueError(
-                f"the {what} loader is empty: is its data set empty, or smaller than a batch with drop_last?"
-            )
+            raise ValueError(f"the {what} loader is empty: is its data set empty, or smaller than a batch with drop_last?")
     for nm in STARRED if train else STARRED[:2] if valid else (): self._check_provider(nm)
 
 @patch
@@ -329,11 +315,9 @@ def _check_provider(self:Learner, nm):
     found = self._providers(nm)
     if len(found) == 1: return
     if found:
-        raise ValueError(
-            f"{' and '.join(found)} both provide {nm}, and one must: leave out all but one (a subclass of TrainCB replaces it)"
-        )
+        raise ValueError(f"{' and '.join(found)} both provide {nm}, and one must: leave out all but one (a subclass of TrainCB replaces it)")
     near = [f"{_name(cb)}.{o}" for cb in self.cbs for o in dir(cb) if not o.startswith('_')
-            and difflib.get_close_matches(o, [nm], 1, cutoff=0.8)]
+            and difflib.get_close_matches(o, [nm], 1, cutoff=.8)]
     hint = f"did you mean {nm} when you wrote {near[0]}?" if near else "add a TrainCB() to cbs, or use TrainLearner"
     raise ValueError(f"nobody provides {nm}, so nothing would be trained: {hint}")
 
@@ -349,9 +333,8 @@ def _new_opt(self:Learner, lr, train):
     if not self.opt_func or not hasattr(self.model, 'parameters'): return
     if not any(p.requires_grad for p in self.model.parameters()):
         if train:
-            raise ValueError(
-                f"{_name(self.model)} has no parameter that trains: none at all, or all with requires_grad=False. To validate only, say fit(train=False)"
-            )
+            raise ValueError(f"{_name(self.model)} has no parameter that trains: none at all, or all with requires_grad=False. "
+                             "To validate only, say fit(train=False)")
         if not any(True for p in self.model.parameters()): return
     old, self.opt = self.opt, self.opt_func(self.model.parameters(), _checked_lr(self.lr if lr is None else lr))
     def params(opt): return [p for g in opt.param_groups for p in g['params']]
@@ -404,9 +387,8 @@ def explain(self:Learner,
     try:
         rows, depth = [], 0
         for nm in EVENTS:
-            who = ', '.join(_owner(f, self) for f in self.listeners(nm)) or (
-                'NOBODY: fit will refuse' if nm in STARRED else '·'
-            )
+            nobody = 'NOBODY: fit will refuse' if nm in STARRED else '·'
+            who = ', '.join(_owner(f, self) for f in self.listeners(nm)) or nobody
             rows.append(f"{'  '*depth + nm + ('*' if nm in STARRED else ''):24}{who}")
             depth += nm.startswith('before_')
             depth -= nm.startswith('cleanup_')

@@ -79,8 +79,8 @@ def _dead_table(astats):
     rows = ''
     for rec in astats:
         dead = [d for d in astats.dead_units() if d.layer == rec.name]
-        now = sum(d.revival is None for d in dead)
-        rows += f'<tr><td>{escape(rec.label)}</td><td align="right">{rec.stats.alive.shape[1]}</td><td align="right">{len({d.unit for d in dead})}</td><td align="right">{now}</td></tr>\n'
+        nums = rec.stats.alive.shape[1], len({d.unit for d in dead}), sum(d.revival is None for d in dead)
+        rows += f'<tr><td>{escape(rec.label)}</td>' + ''.join(f'<td align="right">{o}</td>' for o in nums) + '</tr>\n'
     return f'<table>\n<tr><th>layer</th><th>units</th><th>dead at some time</th><th>dead at the end</th></tr>\n{rows}</table>'
 
 def _run_html(name, learn):
@@ -138,7 +138,8 @@ def lesson(
     _parent(out)  # better now than after the training
     dls, runs = fashion_mnist(), {}
     def run(title, model, lr):
-        print(f'{title}: {dls.name}, {dls.train.n:,} images to train, {dls.valid.n:,} to validate. Epochs: {epochs}, learning rate: {lr:g}, seed: {seed}', flush=True)
+        print(f'{title}: {dls.name}, {dls.train.n:,} images to train, {dls.valid.n:,} to validate. '
+              f'Epochs: {epochs}, learning rate: {lr:g}, seed: {seed}', flush=True)
         runs[f'{title}: rate {lr:g}'] = learn = fit(model, epochs, [ActivationStats(), DiagnoseCB()], lr, dls)
         print(learn.diagnose(), flush=True)
         return learn

@@ -84,10 +84,8 @@ def _as_metric(name, m):
     missing = [o for o in _METHODS if not callable(getattr(m, o, None))]
     if not missing: return m
     if len(missing) == 3 and callable(m): return SampleMean(m)
-    raise TypeError(
-        f"{name}={m!r} is no metric: it has no {' and no '.join(missing)}. Give an object with reset, update and compute, "
-        "or a function of predictions and targets"
-    )
+    raise TypeError(f"{name}={m!r} is no metric: it has no {' and no '.join(missing)}. "
+                    "Give an object with reset, update and compute, or a function of predictions and targets")
 
 def _named(ms, metrics):
     "All metrics by name: the positional ones after their type or function, numbered when there are several"
@@ -99,9 +97,7 @@ def _named(ms, metrics):
         res[nm] = m
     res.update(metrics)
     if taken := [o for o in res if o in _RESERVED]:
-        raise ValueError(
-            f"a metric can't be called {taken[0]!r}: {', '.join(_RESERVED)} are columns already, give it another name"
-        )
+        raise ValueError(f"a metric can't be called {taken[0]!r}: {', '.join(_RESERVED)} are columns already, give it another name")
     return {nm: _as_metric(nm, m) for nm, m in res.items()}
 
 # %% ../nbs/05_metrics.ipynb #b21bb06c

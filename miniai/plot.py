@@ -24,9 +24,8 @@ def show_image(
     if a.ndim == 3 and a.shape[0] in (1, 3, 4) and a.shape[-1] not in (3, 4): a = a.transpose(1, 2, 0)
     if a.ndim == 3 and a.shape[-1] == 1: a = a[..., 0]
     if a.ndim != 2 and not (a.ndim == 3 and a.shape[-1] in (3, 4)):
-        raise ValueError(
-            f"an image of shape {tuple(im.shape)} can't be shown: give (h, w), (c, h, w) or (h, w, c) with 1, 3 or 4 channels"
-        )
+        raise ValueError(f"an image of shape {tuple(im.shape)} can't be shown: "
+                         "give (h, w), (c, h, w) or (h, w, c) with 1, 3 or 4 channels")
     if ax is None: _, ax = plt.subplots(figsize=figsize)
     if a.ndim == 2: kwargs.setdefault('cmap', 'Greys_r')
     ax.imshow(a, **kwargs)
@@ -66,9 +65,7 @@ def get_grid(
     if nrows is None: nrows = math.ceil(n/ncols) if ncols else int(math.sqrt(n))
     if ncols is None: ncols = math.ceil(n/nrows)
     if nrows * ncols < n:
-        raise ValueError(
-            f"nrows={nrows} and ncols={ncols} hold {nrows*ncols} plots, not n={n}: leave one of them out"
-        )
+        raise ValueError(f"nrows={nrows} and ncols={ncols} hold {nrows*ncols} plots, not n={n}: leave one of them out")
     fig, axs = subplots(nrows, ncols, **kwargs)
     axs = np.array(axs, dtype=object).reshape(nrows, ncols)
     for ax in axs.flat[n:]: ax.set_axis_off()

@@ -23,12 +23,8 @@ def rows_html(
     names = list(dict.fromkeys(nm for r in rows for nm in r))
     def tr(tag, vals): return '<tr align="right">' + ''.join(f'<{tag}>{escape(o)}</{tag}>' for o in vals) + '</tr>\n'
     body = [tr('td', (c.get(nm, '') for nm in names)) for c in map(cells, rows)]
-    return (
-        '<table>\n'
-        + tr('th', (nm if nm != 'partial' else 'batches, if ended early' for nm in names))
-        + ''.join(body)
-        + '</table>'
-    )
+    heads = tr('th', (nm if nm != 'partial' else 'batches, if ended early' for nm in names))
+    return '<table>\n' + heads + ''.join(body) + '</table>'
 
 # %% ../nbs/06_progress.ipynb #00cb1959
 def smooth(
