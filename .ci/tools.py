@@ -105,7 +105,8 @@ def run_notebooks(names):
     for path in notebooks(names):
         if path.stem == 'speed' and not names: continue  # `make bench` runs it, with the other libraries
         start, nb = time.time(), nbformat.read(path, 4)
-        Client(nb, kernel_name='python3', timeout=None, coalesce_streams=True, resources={'metadata': {'path': path.parent}}).execute()
+        Client(nb, kernel_name='python3', timeout=None, coalesce_streams=True, extra_arguments=['--log-level=ERROR'],
+               resources={'metadata': {'path': path.parent}}).execute()
         nb.metadata.pop('widgets', None)
         for o in (o for c in nb.cells for o in c.get('outputs', []) if 'image/png' in o.get('data', {})): o.data['image/png'] = small_png(o.data['image/png'])
         nbformat.write(nb, path)

@@ -57,10 +57,12 @@ class _Bench:
         with torch.no_grad(): return self.model.eval()(*self.x)
 
 def _scores(b):
-    "Predictions and integer labels, when this is a classification; else None"
+    "Scores with the classes second, and integer labels, when this is a classification; else None"
     preds, y = b.evaluate(), b.y[0] if b.y else None
     if not isinstance(preds, torch.Tensor) or not isinstance(y, torch.Tensor): return None
-    return (preds, y) if preds.ndim > 1 and not y.is_floating_point() and y.ndim == preds.ndim - 1 else None
+    if preds.ndim < 2 or y.is_floating_point() or y.ndim != preds.ndim - 1: return None
+    if preds.shape[:1] + preds.shape[2:] != y.shape == preds.shape[:-1]: preds = preds.movedim(-1, 1)  # (n, time, classes)
+    return preds, y
 
 def _check_labels(b):
     if (s := _scores(b)) is None: return None, 'no integer labels', ''
@@ -83,12 +85,13 @@ def _check_input(b):
     if (x := main_tensor(b.x)) is None: return None, 'the input is not of floating-point numbers', ''
     mean, std, finite = x.float().mean().item(), x.float().std().item(), bool(x.isfinite().all())
     seen = f'mean {mean:.3g}, std {std:.3g}' + ('' if finite else ', not all finite')
-    return (finite and .02 < std < 20 and abs(mean) < 10*std, seen,
+    if not finite: return False, seen, f'{int((~x.isfinite()).sum())} values are NaN or infinite: drop these samples, or fill them in'
+    return (.02 < std < 20 and abs(mean) < 10*std, seen,
             'bring the input to a mean near 0 and a standard deviation near 1 (bytes: divide by 255)')
 
 def _check_loss(b):
     if (s := _scores(b)) is None: return None, 'not a classification', ''
-    with torch.no_grad(): loss = b.learn.loss_func(*s)
+    with torch.no_grad(): loss = b.learn.loss_func(b.evaluate(), *b.y)
     if not isinstance(loss, torch.Tensor) or loss.ndim:
         what = f'of shape {tuple(loss.shape)}' if isinstance(loss, torch.Tensor) else repr(loss)
         return False, f'the loss is {what}', 'a loss is one number: take its mean'
@@ -149,21 +152,31 @@ def _check_last_batch(b):
     except ValueError as e: return False, f'{seen}: {e}', 'leave it out, drop_last=True: one sample has no variance for a batch norm'
     return True, seen, ''
 
-def _check_overfit(b, steps=60, n=8):
-    model = b.model.train()
+def _by_heart(model, loss_func, x, y, lr, steps=60):
+    "Losses of a copy of the model that is trained on the same few samples, step by step"
+    model = copy.deepcopy(model)
+    opt, losses = optim.Adam([p for p in model.parameters() if p.requires_grad], lr), []
+    for _ in range(steps):
+        loss = loss_func(model(*x), *y)
+        opt.zero_grad(); loss.backward(); opt.step()
+        losses.append(loss.item())
+    return losses
+
+def _check_overfit(b, n=8):
+    scores, model = _scores(b), b.model.train()
     for m in model.modules():
         if isinstance(m, (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)): m.eval()
     x, y = (map_nested(lambda t: t[:n], o) for o in (b.x, b.y))
-    params = [p for p in model.parameters() if p.requires_grad]
-    if not params: return False, 'no parameter trains', 'unfreeze some: p.requires_grad_(True)'
-    opt, losses = optim.Adam(params, 3e-3), []
-    for _ in range(steps):
-        loss = b.learn.loss_func(model(*x), *y)
-        opt.zero_grad(); loss.backward(); opt.step()
-        losses.append(loss.item())
-    return (losses[-1] < .5*losses[0] or losses[0] < 1e-3,
-            f'loss of {n} samples from {losses[0]:.3g} to {losses[-1]:.3g} in {steps} steps of Adam',
-            'a model that cannot learn eight samples by heart has a bug, or gradients that vanish: look at loss, labels and initialisation')
+    if not any(p.requires_grad for p in model.parameters()):
+        return False, 'no parameter trains', 'unfreeze some: p.requires_grad_(True)'
+    for lr in (3e-3, .1):  # a model of few weights has far to go
+        losses = _by_heart(model, b.learn.loss_func, x, y, lr)
+        if learnt := losses[-1] < .5*losses[0] or losses[0] < 1e-3: break
+    seen = f'loss of {n} samples from {losses[0]:.3g} to {losses[-1]:.3g} in {len(losses)} steps of Adam'
+    if scores is not None and losses[-1] < -.01:
+        return False, seen, 'the loss of a classifier is never below 0: cross_entropy takes scores, nll_loss what log_softmax makes of them'
+    return (learnt, seen, 'a model that cannot learn eight samples by heart has a bug, or gradients that vanish: '
+            'look at loss, labels and initialisation')
 
 _CHECKS = {'labels': _check_labels, 'shapes': _check_shapes, 'input': _check_input, 'loss at the start': _check_loss,
            'gradients': _check_gradients, 'optimizer': _check_optimizer, 'samples apart': _check_mixing,
@@ -181,6 +194,7 @@ def check(
                 ok = False if nm in ('gradients', 'overfit a batch') and not res.failed else None
                 says = f'{type(e).__name__}: {(str(e).splitlines() or [""])[0][:100]}'
                 res.append(Verdict(nm, ok, says, 'mend what the error says, then check again'))
+            if nm == 'input' and 'not all finite' in res[-1].evidence: break  # all that follows would be consequences
     return res
 
 Learner.check = check
@@ -500,8 +514,10 @@ def _rule_vanishing(cb, s):
 def _rule_exploding(cb, s):
     if not len(s.batches) or not s.names: return []
     g = np.where(np.isfinite(s.grads[0]), s.grads[0], -1)
-    rel = g/np.maximum(s.sizes[0], 1e-12)
-    if len(rel) < 2 or not (rel.max() > 5 and g.max() > .1): return []
+    rel, outs = g/np.maximum(s.sizes[0], 1e-12), [r.stats.stds[0] for r in cb.acts]
+    start = float(cb.inputs[0][1]) if cb.inputs else min(outs, default=0)
+    grows = max(outs, default=0) > 5*start or g[:-1].max(initial=0) > 10*g[-1]  # on the way there, or on the way back
+    if len(rel) < 2 or not (rel.max() > 5 and g.max() > .1 and grows): return []
     return [Finding('exploding', 'critical', s.names[int(rel.argmax())], 0,
                     f'a gradient {rel.max():.1f} times its weights in the first batch',
                     Curve(range(len(rel)), {'gradient': np.where(rel > 0, rel, np.nan)}, 'gradient / weights',

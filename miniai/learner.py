@@ -7,10 +7,11 @@ __all__ = ['STARRED', 'EVENTS', 'CancelBatchException', 'CancelEpochException', 
            'CompletionCB', 'SingleBatchCB', 'with_cbs', 'Learner', 'TrainCB', 'TrainLearner', 'MomentumLearner']
 
 # %% ../nbs/04_learner.ipynb #2c47b3fa
-import difflib, functools
+import difflib, functools, types
 from operator import attrgetter
 import torch, torch.nn.functional as F
 from torch import nn, optim
+from torch.utils.data import Dataset
 from .core import split_batch
 
 # %% ../nbs/04_learner.ipynb #1a31f1dd
@@ -104,7 +105,7 @@ def _suggest(nm, known):
 def _looks_like_event(nm):
     if nm in EVENTS or nm.startswith('_'): return False
     near = difflib.get_close_matches(nm, EVENTS, 1, cutoff=.85)
-    return nm.startswith(('before_', 'after_', 'cleanup_', 'on_')) or any(o not in STARRED for o in near)
+    return nm.startswith(('before_', 'after_', 'cleanup_', 'on_', 'begin_')) or any(o not in STARRED for o in near)
 
 def _check_cb(cb):
     "Raise an error if `cb` can't be a callback"
@@ -117,9 +118,14 @@ def _check_cb(cb):
         raise TypeError(f"{cb!r} is no callback: it has no method named like an event. For a function write Callback(after_batch=f)")
 
 def _check_parts(opt_func, **parts):
-    "Raise an error for a class where an object is wanted, and for an optimizer where a class is"
+    "Raise an error for a class or a function where an object is wanted, an optimizer where a class is, a name where either is"
     for nm, o in parts.items():
         if isinstance(o, type): raise TypeError(f"{nm}={o.__name__} is a class: write {o.__name__}(…)")
+    if isinstance(parts['model'], types.FunctionType):
+        nm = parts['model'].__name__
+        raise TypeError(f"model={nm} is a function: write {nm}(…)")
+    for nm, o in dict(loss_func=parts['loss_func'], opt_func=opt_func).items():
+        if isinstance(o, str): raise TypeError(f"{nm}={o!r} is a name: give the thing itself, as F.cross_entropy or optim.Adam")
     if isinstance(opt_func, optim.Optimizer):
         nm = _name(opt_func)
         raise TypeError(f"opt_func is an optimizer already, {nm}: give what makes one from parameters and a rate, as optim.{nm}")
@@ -201,7 +207,8 @@ class Learner:
 
     def __getattr__(self, name):
         if name in STARRED: return functools.partial(self.callback, name)
-        raise AttributeError(f"{_name(self)!r} object has no attribute {name!r}")
+        remedy = ': put a MetricsCB into its cbs, before whoever asks' if name == 'metrics' else ''
+        raise AttributeError(f"{_name(self)!r} object has no attribute {name!r}{remedy}")
 
 _LOOP = ('n_epochs', 'epochs', 'epoch', 'iter', 'batch', 'preds', 'loss', 'dl', 'opt', 'training', '_listeners')
 
@@ -282,7 +289,7 @@ _BY = {'predict': 'preds', 'get_loss': 'loss'}
 def _loader(self:Learner, training):
     dls = self.dls
     if hasattr(dls, 'train'): return dls.train if training else dls.valid
-    if not hasattr(dls, '__getitem__'):
+    if not hasattr(dls, '__getitem__') or isinstance(dls, Dataset):
         raise TypeError(f"dls={dls!r} is no pair of loaders: write Learner(model, DataLoaders(train, valid), …)")
     return dls[0] if training else dls[1] if len(dls) > 1 else None
 
@@ -343,21 +350,31 @@ def _new_opt(self:Learner, lr, train):
         self.opt.load_state_dict({**self.opt.state_dict(), 'state': old.state_dict()['state']})
 
 # %% ../nbs/04_learner.ipynb #bfa06165
+def _shape_of(o):
+    "What a tensor is, in a few words, for error messages"
+    if not isinstance(o, torch.Tensor): return _name(o)
+    ints = not (o.is_floating_point() or o.is_complex() or o.dtype == torch.bool) and o.numel()
+    return f'{str(o.dtype)[6:]} {tuple(o.shape)}' + (f' from {o.min()} to {o.max()}' if ints else '')
+
 def _loss(learn, targets):
     try: return learn.loss_func(learn.preds, *targets)
-    except IndexError as e:
-        y = targets[0] if targets else None
-        if not isinstance(y, torch.Tensor) or y.is_floating_point() or learn.preds.ndim < 2: raise
-        remedy = 'give the loss an ignore_index' if y.min() < 0 else "give the model's last layer more outputs"
-        raise IndexError(f"the labels run from {y.min()} to {y.max()}, but the model gives {learn.preds.shape[1]} scores, "
-                         f"for the classes 0 to {learn.preds.shape[1] - 1}: mend the labels, or {remedy}") from e
+    except (IndexError, RuntimeError, TypeError, ValueError) as e:
+        y, preds = targets[0] if targets else None, learn.preds
+        if isinstance(e, IndexError) and isinstance(y, torch.Tensor) and not y.is_floating_point() and preds.ndim > 1:
+            remedy = 'give the loss an ignore_index' if y.min() < 0 else "give the model's last layer more outputs"
+            raise IndexError(f"the labels run from {y.min()} to {y.max()}, but the model gives {preds.shape[1]} scores, "
+                             f"for the classes 0 to {preds.shape[1] - 1}: mend the labels, or {remedy}") from e
+        given = f"predictions {_shape_of(preds)}, targets {', '.join(map(_shape_of, targets))}"
+        if not targets: given = f'no targets: of the batch, {learn.n_inp} went to the model (n_inp), and nothing was left'
+        e.add_note(f'miniai: the loss was given {given}')
+        raise
 
 def _predict(learn, inputs):
     try: return learn.model(*inputs)
-    except (RuntimeError, TypeError, ValueError) as e:
-        got = [f'{str(o.dtype)[6:]} {tuple(o.shape)}' if isinstance(o, torch.Tensor) else _name(o) for o in inputs]
+    except (IndexError, RuntimeError, TypeError, ValueError) as e:
         weights = next((f' and has weights of {str(p.dtype)[6:]}' for p in getattr(learn.model, 'parameters', list)()), '')
-        e.add_note(f"miniai: {_name(learn.model)} was given {', '.join(got)}{weights}")
+        more = f'; TrainCB(n_inp={len(inputs) + 1}) hands it more of the batch' if 'required positional' in str(e) else ''
+        e.add_note(f"miniai: {_name(learn.model)} was given {', '.join(map(_shape_of, inputs))}{weights}{more}")
         raise
 
 class TrainCB(Callback):

@@ -323,13 +323,14 @@ def hflip(
     x,  # images (n, c, h, w)
 ):
     "Mirror every image left to right"
+    _images(x, 'hflip')
     return x.flip(-1)
 
 def tta(
     learn,         # Learner of a classifier; nothing of it changes
     tfms=(hflip,), # functions of images: each is another way to ask
 )->Predictions:
-    "Mean probabilities over the validation images as they are and as each of `tfms` changes them"
+    "Mean probabilities over the validation images as they are and as each of `tfms` changes them, for a model that learnt from both"
     ways = [[], *([BatchTransformCB(on_inputs(f), on_train=False)] for f in tfms)]
     outs = [capture_preds(learn, cbs=cbs) for cbs in ways]
     return Predictions([torch.stack([o.preds.softmax(1) for o in outs]).mean(0), outs[0].targets])

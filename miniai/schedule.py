@@ -8,7 +8,7 @@ __all__ = ['OBSERVERS', 'LRFinderCB', 'probe', 'lr_find', 'orthogonal', 'Muon', 
 
 # %% ../nbs/11_schedule.ipynb #4b0dc2e4
 import copy, inspect, math
-from functools import partial
+from functools import partial, wraps
 import matplotlib.pyplot as plt
 import numpy as np, torch
 from torch import optim
@@ -49,16 +49,25 @@ class LRFinderCB(Callback):
     def suggest(self)->dict:
         "Rates to begin with, by rule: where the loss falls `steepest`, a `tenth` of the rate at its minimum"
         ok = np.isfinite(self.losses)
-        lrs, losses = np.array(self.lrs)[ok], smooth(np.array(self.losses)[ok], .5)
+        lrs, losses = np.array(self.lrs)[ok], np.array(smooth(np.array(self.losses)[ok], .5))
         if len(lrs) < 5:
             raise ValueError(f'{len(lrs)} batches are too few to see a curve: begin with a lower rate, lr_find(start_lr=1e-6)')
-        k = int(np.argmin(losses))
-        slope = np.gradient(losses[:k + 1])[:-1] if k > 1 else np.zeros(1)  # the last before the minimum is too near the edge
-        return dict(steepest=float(lrs[int(np.argmin(slope))]), tenth=float(lrs[k]/10))
+        k, first = int(np.argmin(losses)), np.median(losses[:max(5, len(losses)//4)])
+        flat = np.nonzero(losses[:k] > first - .2*(first - losses[k]))[0]  # up to the last of these, noise may be all that there is
+        slope = np.gradient(losses)[:k]  # the minimum itself is too near the edge
+        start = min(flat[-1], k - 1) if len(flat) else 0
+        if k < 5 or lrs[k]/10 <= lrs[0]:
+            raise ValueError(f'the loss was least at {lrs[k]:.2g}, at the start of the search: the batches are too noisy to see more; '
+                             'take larger ones, or begin with a lower rate, lr_find(start_lr=1e-6)')
+        return dict(steepest=float(lrs[start + int(np.argmin(slope[start:]))]), tenth=float(lrs[k]/10))
+
+    def _rates(self):
+        try: return self.suggest()
+        except ValueError: return {}
 
     def __repr__(self):
-        if np.isfinite(self.losses).sum() < 5: return f'LRFinderCB of {len(self.lrs)} rates'
-        rates = ', '.join(f'{nm} {lr:.2g}' for nm, lr in self.suggest().items())
+        if not self._rates(): return f'LRFinderCB of {len(self.lrs)} rates, from which none can be suggested'
+        rates = ', '.join(f'{nm} {lr:.2g}' for nm, lr in self._rates().items())
         return f'LRFinderCB of {len(self.lrs)} rates from {self.lrs[0]:.2g} to {self.lrs[-1]:.2g}: {rates}; see plot()'
 
     def plot(self):
@@ -66,12 +75,12 @@ class LRFinderCB(Callback):
         if not self.lrs: raise ValueError('nothing is recorded yet: run learn.lr_find(), then plot what it returns')
         fig, ax = plt.subplots(figsize=(6, 3.2), layout='constrained')
         ax.plot(self.lrs, self.losses, c='tab:blue')
-        for (nm, lr), c in zip(self.suggest().items(), ('tab:red', 'tab:orange')):
+        for (nm, lr), c in zip(self._rates().items(), ('tab:red', 'tab:orange')):
             ax.axvline(lr, c=c, ls='--', lw=1, label=f'{nm}: {lr:.2g}')
         best, first = np.nanmin(self.losses), self.losses[0]
         ax.set(xscale='log', xlabel='learning rate (log scale)', ylabel='loss of the batch',
                ylim=(best - .1*abs(first - best), first + .5*abs(first - best)))
-        ax.legend()
+        if self._rates(): ax.legend()
         return fig
 
 # %% ../nbs/11_schedule.ipynb #e3564fea
@@ -155,20 +164,24 @@ class BaseSchedCB(Callback):
     "A PyTorch scheduler for the length of a fit; `total_steps` and `T_max` are filled in when it wants them"
     def __init__(self,
         sched,  # called with the optimizer, as `partial(OneCycleLR, max_lr=.1)`
-    ): self.sched = sched
+    ):
+        if not callable(sched):
+            nm = type(sched).__name__
+            raise TypeError(f"{nm} is a scheduler already: give what makes one from the optimizer of the fit, as partial({nm}, …)")
+        self.sched = sched
 
     def _length(self, learn): return learn.n_epochs
 
     def before_fit(self, learn):
         self.schedo, self._taken = None, 0
         if learn.opt is None: raise ValueError(f"{type(self).__name__} needs an optimizer: give the Learner an opt_func")
-        wants = inspect.signature(self.sched).parameters
-        given = {**getattr(self.sched, 'keywords', {})}
+        func, given = getattr(self.sched, 'func', self.sched), {**getattr(self.sched, 'keywords', {})}
+        wants = inspect.signature(func).parameters
         fill = {nm: self._length(learn) for nm in ('total_steps', 'T_max') if nm in wants and given.get(nm) is None
                 and 'epochs' not in given}
         try: self.schedo = self.sched(learn.opt, **fill)
         except (TypeError, ValueError) as e:
-            name = getattr(getattr(self.sched, 'func', self.sched), '__name__', 'the scheduler')
+            name = getattr(func, '__name__', 'the scheduler')
             raise type(e)(f"{name} doesn't fit {type(learn.opt).__name__}: {e}. "
                           f"Its arguments go in as partial({name}, argument=value)") from e
         if 'metrics' in inspect.signature(self.schedo.step).parameters:
@@ -251,6 +264,9 @@ def fit_one_cycle(
 ):
     "Train with a rate that rises and falls once (Smith and Topin, 2018)"
     lr = learn.lr if lr is None else lr
+    if n_epochs < 1: raise ValueError(f"n_epochs={n_epochs}: a cycle needs one epoch or more")
+    if 'max_lr' in kwargs: raise TypeError(f"max_lr is the rate of fit_one_cycle: write fit_one_cycle({n_epochs}, lr={kwargs['max_lr']})")
+    @wraps(OneCycleLR, updated=())
     def sched(opt, total_steps):
         cycles = any('betas' in g or g.get('momentum') for g in opt.param_groups)  # is there a momentum to cycle?
         return OneCycleLR(opt, lr, total_steps=total_steps, **{'cycle_momentum': cycles, **kwargs})
