@@ -21,7 +21,7 @@ from .activations import ActivationStats, dead_share
 from .core import keep_random, map_nested, random_states, set_random_states, split_batch, to_device
 from .data import first_batch
 from .hooks import HooksCallback, main_tensor
-from .learner import Callback, CancelFitException, Learner, TrainCB, TrainLearner
+from .learner import Callback, CancelFitException, Learner, TrainCB, TrainLearner, _checked_lr
 
 # %% ../nbs/09_diagnose.ipynb #8bc2238d
 @dataclass
@@ -49,12 +49,22 @@ class _Bench:
     def __init__(self, learn):
         self.learn, self.model = learn, copy.deepcopy(learn.model)
         for p in self.model.parameters(): p.grad = None
+        self.x, self.y = self.batch(learn._loader(True))
+
+    def batch(self, dl):
         device = next((p.device for p in self.model.parameters()), torch.device('cpu'))
-        n_inp = next((cb.n_inp for cb in learn.cbs if hasattr(cb, 'n_inp')), learn.n_inp)
-        self.x, self.y = split_batch(to_device(first_batch(learn._loader(True)), device), n_inp)
+        n_inp = next((cb.n_inp for cb in self.learn.cbs if hasattr(cb, 'n_inp')), self.learn.n_inp)
+        return split_batch(to_device(first_batch(dl), device), n_inp)
 
     def evaluate(self):
         with torch.no_grad(): return self.model.eval()(*self.x)
+
+def _rms(t): return t.detach().float().square().mean().sqrt()
+
+def _check_loop(learn):
+    learn._check(1, True, False)
+    if learn.opt_func: _checked_lr(learn.lr)
+    return True, f'{learn._providers("predict")[0]} trains', ''
 
 def _scores(b):
     "Scores with the classes second, and integer labels, when this is a classification; else None"
@@ -80,6 +90,12 @@ def _check_shapes(b):
         return (False, seen, 'labels are one number for each sample: y.squeeze(1)') if column else (None, 'labels are integers', '')
     if scores and y.ndim == preds.ndim - 1: return False, f'{seen} of {y.dtype}', 'if these are labels, they are integers: y.long()'
     return preds.shape == y.shape, seen, 'give both the same shape: the loss would broadcast one over the other'
+
+def _check_targets(b):
+    preds, y = main_tensor(b.evaluate()), b.y[0] if b.y else None
+    if preds is None or not isinstance(y, torch.Tensor) or not y.is_floating_point(): return None, 'no floating-point targets', ''
+    seen = f'mean {y.float().mean():.3g}, std {y.float().std(correction=0):.3g}; predictions begin at a size of {_rms(preds):.2g}'
+    return bool(_rms(y) <= 20*max(1, _rms(preds))), seen, 'standardise them, (y - mean)/std, and undo it in the predictions'
 
 def _check_input(b):
     if (x := main_tensor(b.x)) is None: return None, 'the input is not of floating-point numbers', ''
@@ -152,6 +168,18 @@ def _check_last_batch(b):
     except ValueError as e: return False, f'{seen}: {e}', 'leave it out, drop_last=True: one sample has no variance for a batch norm'
     return True, seen, ''
 
+def _check_validation(b):
+    dl = b.learn._loader(False)
+    if dl is None: return None, 'no validation loader', ''
+    x, y = b.batch(dl)
+    with torch.no_grad(): loss = b.learn.loss_func(b.model.eval()(*x), *y)
+    xs = [main_tensor(o) for o in (b.x, x)]
+    if any(o is None or len(o) < 32 for o in xs): return True, f'loss {loss:.3g}', ''
+    (mean, std), (mean_v, std_v) = [(o.float().mean().item(), o.float().std().item()) for o in xs]
+    return (abs(mean_v - mean) < max(std, std_v) and max(std, std_v) <= 2.5*min(std, std_v),
+            f'input of mean {mean_v:.3g} and std {std_v:.3g}, in training {mean:.3g} and {std:.3g}',
+            'bring the data to one scale: validation with the mean and standard deviation of the training data')
+
 def _by_heart(model, loss_func, x, y, lr, steps=60):
     "Losses of a copy of the model that is trained on the same few samples, step by step"
     model = copy.deepcopy(model)
@@ -178,9 +206,10 @@ def _check_overfit(b, n=8):
     return (learnt, seen, 'a model that cannot learn eight samples by heart has a bug, or gradients that vanish: '
             'look at loss, labels and initialisation')
 
-_CHECKS = {'labels': _check_labels, 'shapes': _check_shapes, 'input': _check_input, 'loss at the start': _check_loss,
-           'gradients': _check_gradients, 'optimizer': _check_optimizer, 'samples apart': _check_mixing,
-           'repeatable': _check_repeatable, 'last batch': _check_last_batch, 'overfit a batch': _check_overfit}
+_CHECKS = {'loop': _check_loop, 'labels': _check_labels, 'shapes': _check_shapes, 'targets': _check_targets,
+           'input': _check_input, 'loss at the start': _check_loss, 'gradients': _check_gradients,
+           'optimizer': _check_optimizer, 'samples apart': _check_mixing, 'repeatable': _check_repeatable,
+           'last batch': _check_last_batch, 'validation': _check_validation, 'overfit a batch': _check_overfit}
 
 def check(
     learn,  # Learner; neither it nor its model, data order or random streams are changed
@@ -189,10 +218,10 @@ def check(
     res = Verdicts()
     with keep_random():
         for nm, f in _CHECKS.items():
-            try: res.append(Verdict(nm, *f(_Bench(learn))))
+            try: res.append(Verdict(nm, *f(learn if f is _check_loop else _Bench(learn))))
             except Exception as e:  # which is itself the evidence; told once
-                ok = False if nm in ('gradients', 'overfit a batch') and not res.failed else None
-                says = f'{type(e).__name__}: {(str(e).splitlines() or [""])[0][:100]}'
+                ok = False if nm in ('loop', 'gradients', 'validation', 'overfit a batch') and not res.failed else None
+                says = f'{type(e).__name__}: {(str(e).splitlines() or [""])[0]}'
                 res.append(Verdict(nm, ok, says, 'mend what the error says, then check again'))
             if nm == 'input' and 'not all finite' in res[-1].evidence: break  # all that follows would be consequences
     return res
@@ -211,7 +240,6 @@ def _outer(a, b):
     if a is None or not b.is_floating_point(): return False
     try: return math.prod(torch.broadcast_shapes(a.shape, b.shape)) > max(a.numel(), b.numel())
     except RuntimeError: return False
-def _rms(t): return t.detach().float().square().mean().sqrt()
 
 # %% ../nbs/09_diagnose.ipynb #d5e003bb
 Seen = namedtuple('Seen', 'loss valid valid_at batches names grads sizes steps')
@@ -233,8 +261,8 @@ class DiagnoseCB(Callback):
         if every < 1: raise ValueError(f"every={every}: look into one batch in how many? 1 is all of them")
         self.every, self.n, self.lr, self.n_classes, self.eval_mode, self.frozen = every, 0, None, None, None, []
         self.broadcast = None
-        self.losses, self.valid_losses, self.rows, self.labels, self.inputs, self.sums, self.left_over = ([]
-            for _ in range(7))
+        self.losses, self.valid_losses, self.rows, self.labels, self.inputs, self.targets, self.sums, self.left_over = (
+            [] for _ in range(8))
         self.acts = _Signals(_is_act, every=every)
         self.bounded = ActivationStats(_is_bounded, every=every, hist_max=1.)
 
@@ -267,8 +295,12 @@ class DiagnoseCB(Callback):
         if x is not None and len(self.inputs) < 50:
             x = x.detach().float()
             self.inputs.append(torch.stack([x.mean(), x.std()]))
-        if isinstance(y, torch.Tensor) and _outer(preds, y): self.broadcast = tuple(preds.shape), tuple(y.shape)
-        if not isinstance(y, torch.Tensor) or y.is_floating_point() or y.ndim != 1: return
+        if not isinstance(y, torch.Tensor): return
+        if _outer(preds, y): self.broadcast = tuple(preds.shape), tuple(y.shape)
+        if preds is not None and y.is_floating_point() and len(self.targets) < 50:
+            t = y.detach().float()
+            self.targets.append(torch.stack([t.mean(), t.std(correction=0), _rms(t), _rms(preds)]))
+        if y.is_floating_point() or y.ndim != 1: return
         if len(self.labels) < 200: self.labels.append(y.detach())
         if preds is not None and preds.ndim == 2 and preds.shape[1] > 1:
             p, self.n_classes = preds.detach().float(), preds.shape[1]
@@ -341,6 +373,10 @@ EXPLAIN = {  # kind: what may be behind it, what to try
     'unshuffled': ('the training data is sorted', 'shuffle=True in the training loader'),
     'unnormalised_input': ('raw values, as bytes from 0 to 255',
                            'bring it to a mean near 0 and a standard deviation near 1'),
+    'unnormalised_targets': ('values in their own unit, as prices: the last layer has far to go, and the gradients are huge',
+                             'standardise them, (y - mean)/std, and undo it in the predictions'),
+    'shape_mismatch': ('shapes that differ, and a loss that broadcasts one over the other',
+                       'give both the same shape: squeeze(1) the predictions, or unsqueeze(1) the targets'),
     'eval_mode': ('somebody called model.eval() and nobody model.train()',
                   'leave the modes to the Learner, or freeze those layers on purpose'),
     'overfitting': ('the model learns the training data by heart',
@@ -355,7 +391,7 @@ class Finding:
     "Something that is wrong with a training"
     kind: str              # one of `EXPLAIN`
     severity: str          # 'critical', 'warning' or 'note'
-    layer: str             # None: the whole model
+    layer: str             # or weight, as PyTorch names it; None: the whole model
     first_batch: int       # where it shows first
     evidence: str          # what was seen, in numbers
     curve: Curve = None    # the numbers to draw
@@ -422,7 +458,7 @@ def _rule_non_finite(cb, s):
         seen = f'{r.stats.non_finite[bad[0]]} of its outputs are NaN or infinite'
         if lost and lost[0] < at:
             seen = f'the loss of batch {lost[0]} is {s.loss[lost[0]]}, and in batch {at}, the next that was looked into, {seen}'
-        return [Finding('non_finite', 'critical', r.name, min([at, *lost]), seen,
+        return [Finding('non_finite', 'critical', r.label, min([at, *lost]), seen,
                         Curve(r.stats.batches, {'share': share}, 'share not finite'), *why)]
     return [Finding('non_finite', 'critical', None, k, f'the loss of batch {k} is {s.loss[k]}', _loss_curve(s), *why)
             for k in lost]
@@ -461,7 +497,7 @@ def _rule_near_zero(cb, s):
         differ = float(r.signal[0]) if hasattr(r, 'signal') else math.inf
         if share > .97 and (std < .05 or differ < 1e-3):
             level = int(std > 2e-3 and differ > 1e-4) + int(std > .02 and differ > 1e-3)
-            res.append(Finding('near_zero', SEVERITIES[min(2, level + learns)], r.name, r.stats.batches[0],
+            res.append(Finding('near_zero', SEVERITIES[min(2, level + learns)], r.label, r.stats.batches[0],
                                f'{share:.0%} of its outputs are near zero at first: their standard deviation is {std:.1e}'
                                + (f', and from sample to sample they differ by {differ:.1e}' if differ < math.inf else ''),
                                Curve(r.stats.batches, {'std': r.stats.stds}, 'std of its outputs')))
@@ -477,7 +513,7 @@ def _rule_dead(cb, s):
         k = int(np.nonzero(share < share[-1])[0][-1]) + 1 if (share < share[-1]).any() else 0
         born = k == 0 and dict(cause='they began there: biases or weights that no input can overcome',
                                advice='initialise anew (Kaiming), with biases of zero; or use a leaky ReLU')
-        res.append(Finding('dead_units', SEVERITIES[int(share[-1] <= .5) + int(learns)], r.name,
+        res.append(Finding('dead_units', SEVERITIES[int(share[-1] <= .5) + int(learns)], r.label,
                            r.stats.batches[min(k, n - 1)],
                            f'{share[-1]:.0%} of its {alive.shape[1]} units give zero for every input',
                            Curve(r.stats.batches, {'dead': share}, 'share of dead units'), **(born or {})))
@@ -491,7 +527,7 @@ def _rule_saturated(cb, s):
         share = (c[:, [1, 2, 80, 81]].sum(1) + c[:, 41]*from_zero)/np.maximum(c.sum(1), 1)
         late = share[len(share)//2:].mean()
         if late > .5:
-            res.append(Finding('saturated', 'critical' if late > .8 else 'warning', r.name,
+            res.append(Finding('saturated', 'critical' if late > .8 else 'warning', r.label,
                                r.stats.batches[int(np.argmax(share > .5))],
                                f'{late:.0%} of its outputs are within 5 % of a limit',
                                Curve(r.stats.batches, {'at a limit': share}, 'share at a limit')))
@@ -531,7 +567,7 @@ def _rule_lr(cb, s):
     if len(at) < 3 or not s.names: return []
     worst, typical = ratio.max(1), np.median(ratio, 1)
     first, last = _ends(s.loss)
-    if cb.broadcast or abs(last) < .01*abs(first): return []  # the shapes are to blame; or all is learnt, by steps of whatever size
+    if abs(last) < .01*abs(first): return []  # all is learnt, by steps of whatever size
     peak = np.nanmax(np.where(np.isfinite(s.loss), s.loss, -np.inf))
     curve = Curve(at, {'the largest': worst, 'the median': typical}, 'step / weights', log=True)
     limit = np.where(at < 20, .5, .25)  # the first steps of a training may be rough
@@ -551,11 +587,6 @@ def _rule_lr(cb, s):
     return []
 
 def _rule_not_learning(cb, s):
-    if cb.broadcast:
-        preds, targets = cb.broadcast
-        return [Finding('not_learning', 'critical', None, 0, f'predictions {preds} against targets {targets}: the loss compares each with each',
-                        _loss_curve(s), 'shapes that differ, and a loss that broadcasts one over the other',
-                        'give both the same shape: squeeze(1) the predictions, or unsqueeze(1) the targets')]
     if len(s.loss) < 20 or not np.isfinite(s.loss).all(): return []
     first, last = _ends(s.loss)
     chance = math.log(cb.n_classes) if cb.n_classes else first
@@ -572,6 +603,9 @@ def _rule_code(cb, s):
                            f'before {np.mean(left > 0):.0%} of the batches looked at, gradients of earlier ones were still there',
                            Curve(np.arange(1, len(left) + 1)*cb.every, {'left over': left},
                                  'largest gradient left over')))
+    if cb.broadcast:
+        res.append(Finding('shape_mismatch', 'critical', None, 0,
+                           'predictions {} against targets {}: the loss compares each with each'.format(*cb.broadcast), _loss_curve(s)))
     if cb.eval_mode is not None:
         res.append(Finding('eval_mode', 'warning', None, cb.eval_mode,
                            'a dropout or batch norm layer was in evaluation mode in a training batch', _loss_curve(s)))
@@ -597,6 +631,14 @@ def _rule_data(cb, s):
             res.append(Finding('unnormalised_input', 'warning', None, 0,
                                f'the input has mean {mean:.3g} and standard deviation {std:.3g}',
                                Curve(np.arange(len(means))*cb.every, {'mean': means, 'std': stds}, 'of the input')))
+    if cb.targets:
+        mean, std, size, preds = torch.stack(cb.targets).cpu().numpy().T
+        first, last = _ends(s.loss)
+        if size[0] > 20*max(1, preds[0]):
+            res.append(Finding('unnormalised_targets', SEVERITIES[int(last < .6*first) + int(last < .01*first)], None, 0,
+                               f'the targets have mean {mean.mean():.3g} and standard deviation {std.mean():.3g}; '
+                               f'the predictions began at a size of {preds[0]:.2g}',
+                               Curve(np.arange(len(size))*cb.every, {'targets': size, 'predictions': preds}, 'root mean square', log=True)))
     if len(cb.labels) >= 4 and np.mean([len(y) for y in cb.labels]) >= 4:
         ys = [y.cpu().numpy() for y in cb.labels]
         h = np.stack([np.bincount(y.clip(0), minlength=int(max(y.max() for y in ys)) + 1) for y in ys]).astype(float)
@@ -627,8 +669,10 @@ RULES = (_rule_non_finite, _rule_code, _rule_data, _rule_saturated, _rule_explod
          _rule_diverged, _rule_lr, _rule_dead, _rule_overfitting, _rule_not_learning)
 SYMPTOM_OF = {  # what needs no finding of its own when one of these explains it
     'not_learning': set('non_finite diverged vanishing near_zero exploding saturated lr_too_high lr_too_low double_softmax '
-                        'gradients_accumulate dead_units unshuffled'.split()),
-    'lr_too_low': {'vanishing', 'near_zero', 'saturated'},
+                        'gradients_accumulate dead_units unshuffled shape_mismatch unnormalised_targets'.split()),
+    'lr_too_high': {'shape_mismatch', 'unnormalised_targets'},
+    'lr_too_low': {'vanishing', 'near_zero', 'saturated', 'shape_mismatch', 'unnormalised_targets'},
+    'exploding': {'unnormalised_targets'},
     'vanishing': {'diverged'},
 }
 
@@ -642,7 +686,6 @@ def diagnose(
     seen = cb.seen()
     found = [f for rule in RULES for f in rule(cb, seen)]
     kinds = {f.kind for f in found}
-    if cb.broadcast: kinds = set()  # shapes that don't match are nobody's symptom
     found = [f for f in found if not SYMPTOM_OF.get(f.kind, set()) & kinds]
     return Findings(sorted(found, key=lambda f: (SEVERITIES.index(f.severity), f.first_batch)))
 
