@@ -10,6 +10,7 @@ __all__ = ['def_device', 'set_seed', 'random_states', 'set_random_states', 'keep
 import random
 from collections.abc import Mapping
 from contextlib import contextmanager
+from numbers import Integral
 import numpy as np, torch
 
 # %% ../nbs/00_core.ipynb #98993de0
@@ -18,12 +19,12 @@ def set_seed(
     deterministic:bool=False,  # True also asks PyTorch for repeatable kernels; False leaves that setting as it is
 ):
     "Seed every random stream that a training run draws from"
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed={seed} is out of range: NumPy takes 0 to 2**32-1, say set_seed(42)")
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed={seed!r} is out of range: NumPy takes whole numbers from 0 to 2**32-1, say set_seed(42)")
     if deterministic:
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
-    random.seed(seed)
+    random.seed(int(seed))
     np.random.seed(seed)
     torch.manual_seed(seed)
 

@@ -126,6 +126,8 @@ def _check_parts(opt_func, **parts):
         raise TypeError(f"model={nm} is a function: write {nm}(…)")
     for nm, o in dict(loss_func=parts['loss_func'], opt_func=opt_func).items():
         if isinstance(o, str): raise TypeError(f"{nm}={o!r} is a name: give the thing itself, as F.cross_entropy or optim.Adam")
+    if isinstance(opt_func, functools.partial) and 'lr' in opt_func.keywords:
+        raise TypeError(f"opt_func sets lr={opt_func.keywords['lr']} itself: leave it out there, and give it to the Learner, which hands it on")
     if isinstance(opt_func, optim.Optimizer):
         nm = _name(opt_func)
         raise TypeError(f"opt_func is an optimizer already, {nm}: give what makes one from parameters and a rate, as optim.{nm}")
@@ -356,7 +358,16 @@ def _shape_of(o):
     ints = not (o.is_floating_point() or o.is_complex() or o.dtype == torch.bool) and o.numel()
     return f'{str(o.dtype)[6:]} {tuple(o.shape)}' + (f' from {o.min()} to {o.max()}' if ints else '')
 
+def _label_remedy(preds, y):
+    "What to do where `y` should be labels for the scores `preds` and has another shape or type"
+    if not isinstance(preds, torch.Tensor) or not isinstance(y, torch.Tensor) or preds.ndim < 2 or preds.shape[1] == 1: return ''
+    column = y.ndim == preds.ndim and y.shape[1] == 1
+    calls = '.squeeze(1)'*column + '.long()'*(y.dtype != torch.int64)
+    return f'; labels are whole numbers, one for each sample: y{calls}' if calls and (column or y.ndim == preds.ndim - 1) else ''
+
 def _loss(learn, targets):
+    if not callable(learn.loss_func):
+        raise TypeError(f"loss_func={learn.loss_func!r}: give a function of predictions and targets, as F.cross_entropy")
     try: return learn.loss_func(learn.preds, *targets)
     except (IndexError, RuntimeError, TypeError, ValueError) as e:
         y, preds = targets[0] if targets else None, learn.preds
@@ -364,17 +375,41 @@ def _loss(learn, targets):
             remedy = 'give the loss an ignore_index' if y.min() < 0 else "give the model's last layer more outputs"
             raise IndexError(f"the labels run from {y.min()} to {y.max()}, but the model gives {preds.shape[1]} scores, "
                              f"for the classes 0 to {preds.shape[1] - 1}: mend the labels, or {remedy}") from e
-        given = f"predictions {_shape_of(preds)}, targets {', '.join(map(_shape_of, targets))}"
+        given = f"predictions {_shape_of(preds)}, targets {', '.join(map(_shape_of, targets))}{_label_remedy(preds, y)}"
         if not targets: given = f'no targets: of the batch, {learn.n_inp} went to the model (n_inp), and nothing was left'
         e.add_note(f'miniai: the loss was given {given}')
         raise
+
+def _where(e, model):
+    "The innermost layer of `model` that an exception came through, and what it was given"
+    names, found, tb = {id(m): nm for nm, m in getattr(model, 'named_modules', list)() if nm}, '', e.__traceback__
+    while tb:
+        seen, tb = tb.tb_frame.f_locals, tb.tb_next
+        if id(m := seen.get('self')) in names and 'args' in seen:
+            says = repr(m) if len(repr(m)) < 80 and '\n' not in repr(m) else _name(m)
+            found = f"; there, {names[id(m)]}: {says} was given {', '.join(map(_shape_of, seen['args']))}"
+    return found
 
 def _predict(learn, inputs):
     try: return learn.model(*inputs)
     except (IndexError, RuntimeError, TypeError, ValueError) as e:
         weights = next((f' and has weights of {str(p.dtype)[6:]}' for p in getattr(learn.model, 'parameters', list)()), '')
-        more = f'; TrainCB(n_inp={len(inputs) + 1}) hands it more of the batch' if 'required positional' in str(e) else ''
-        e.add_note(f"miniai: {_name(learn.model)} was given {', '.join(map(_shape_of, inputs))}{weights}{more}")
+        more = f'; n_inp={len(inputs) + 1} hands it more of the batch' if 'required positional' in str(e) else ''
+        e.add_note(f"miniai: {_name(learn.model)} was given {', '.join(map(_shape_of, inputs))}{weights}{_where(e, learn.model)}{more}")
+        raise
+
+def _backward(learn):
+    try: learn.loss.backward()
+    except (AttributeError, RuntimeError) as e:
+        if getattr(learn.loss, 'ndim', 1): e.add_note(f'miniai: the loss is {_shape_of(learn.loss)}: a loss is one number, a tensor; take its mean')
+        elif not learn.loss.requires_grad: e.add_note('miniai: the loss has no gradient: is there a detach(), an argmax or a no_grad() on its way?')
+        raise
+
+def _step(learn):
+    try: learn.opt.step()
+    except TypeError as e:
+        if 'closure' in str(e): e.add_note(f'miniai: {_name(learn.opt)} asks for the loss several times in a step: '
+                                           'write a subclass of TrainCB whose step calls learn.opt.step(closure)')
         raise
 
 class TrainCB(Callback):
@@ -386,8 +421,8 @@ class TrainCB(Callback):
     def before_fit(self, learn): learn.n_inp = self.n_inp
     def predict(self, learn): learn.preds = _predict(learn, split_batch(learn.batch, self.n_inp)[0])
     def get_loss(self, learn): learn.loss = _loss(learn, split_batch(learn.batch, self.n_inp)[1])
-    def backward(self, learn): learn.loss.backward()
-    def step(self, learn): learn.opt.step()
+    def backward(self, learn): _backward(learn)
+    def step(self, learn): _step(learn)
     def zero_grad(self, learn): learn.opt.zero_grad()
 
 # %% ../nbs/04_learner.ipynb #7d23d4c9
@@ -414,11 +449,17 @@ def explain(self:Learner,
 
 # %% ../nbs/04_learner.ipynb #0b9a8f87
 class TrainLearner(Learner):
-    "A Learner that does the work itself, without a `TrainCB`; set `n_inp` for a model with several inputs"
+    "A Learner that does the work itself, without a `TrainCB`"
+    def __init__(self, model, dls=(0,), loss_func=F.mse_loss, lr=0.1, cbs=None, opt_func=optim.SGD,
+        n_inp:int=1,  # how many items of the batch go to the model; the others go to the loss
+    ):
+        super().__init__(model, dls, loss_func, lr, cbs, opt_func)
+        self.n_inp = n_inp
+
     def predict(self): self.preds = _predict(self, split_batch(self.batch, self.n_inp)[0])
     def get_loss(self): self.loss = _loss(self, split_batch(self.batch, self.n_inp)[1])
-    def backward(self): self.loss.backward()
-    def step(self): self.opt.step()
+    def backward(self): _backward(self)
+    def step(self): _step(self)
     def zero_grad(self): self.opt.zero_grad()
 
 # %% ../nbs/04_learner.ipynb #dcd69747

@@ -134,13 +134,17 @@ def row_text(
 # %% ../nbs/05_metrics.ipynb #f15acd58
 class MetricsCB(Callback):
     "Measure the mean loss and any metrics, over each pass through the data; `rows` keeps the numbers"
+    order = -10  # before those that read its rows
     def __init__(self,
         *ms,        # metrics: objects with reset, update and compute, or functions of predictions and targets
         **metrics,  # more of them, by name
     ):
         self.metrics, self.loss, self.rows = _named(ms, metrics), SampleMean(), []
 
-    def before_fit(self, learn): learn.metrics, self._header = self, True
+    def before_fit(self, learn):
+        if sum(isinstance(cb, MetricsCB) for cb in learn.cbs) > 1:
+            raise ValueError("there are two MetricsCB, each with a table: give one of them all the metrics, as MetricsCB(accuracy, auc=…)")
+        learn.metrics, self._header = self, True
 
     def before_epoch(self, learn):
         for m in (self.loss, *self.metrics.values()): m.reset()

@@ -78,10 +78,15 @@ class ProgressCB(Callback):
     def __init__(self,
         plot:bool=False,  # draw the losses while it trains, in a notebook, at most once a second
     ):
-        self.plot, self._out = plot, None
+        self.plot, self._out, self._own = plot, None, None
         self._losses, self._tail, self._valid = [], [], []
 
+    def before_fit(self, learn):
+        measured = any(isinstance(cb, MetricsCB) for cb in learn.cbs)
+        self._own = None if measured else self._own or MetricsCB()  # so that there is a row for each epoch: the loss
+
     def before_epoch(self, learn):
+        if self._own: self._own.before_epoch(learn)
         if self._out is None: self._open(learn)
         self._bar, n = self._out.bar, len(learn.dl) if hasattr(learn.dl, '__len__') else None
         self._bar.reset(total=n)
@@ -95,6 +100,7 @@ class ProgressCB(Callback):
         self._redrawn = time.perf_counter()
 
     def after_batch(self, learn):
+        if self._own: self._own.after_batch(learn)
         if learn.training: self._tail.append(learn.loss.detach())
         if self._out is None or self._bar.disable: return
         self._done += 1
@@ -113,9 +119,12 @@ class ProgressCB(Callback):
         plt.close(fig)
         self._redrawn = time.perf_counter()
 
-    def _all_rows(self, learn): return next((cb.rows for cb in learn.cbs if isinstance(cb, MetricsCB)), [])
+    def _all_rows(self, learn): return next((cb.rows for cb in (self._own, *learn.cbs) if isinstance(cb, MetricsCB)), [])
+    def after_epoch(self, learn):
+        if self._own: self._own.after_epoch(learn)
 
     def cleanup_epoch(self, learn):
+        if self._own: self._own.cleanup_epoch(learn)
         if self._out is None: return
         if self._done: self._show(learn, time.perf_counter())
         rows = self._all_rows(learn)
