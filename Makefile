@@ -4,7 +4,8 @@ ifdef MINIAI_DATA
 export MINIAI_DATA := $(abspath $(MINIAI_DATA))
 endif
 BIN := .venv/bin
-PIP := install --quiet --disable-pip-version-check -c constraints.txt
+# on a terminal, pip shows how far it is
+PIP := install $(if $(MAKE_TERMOUT),,--quiet) --disable-pip-version-check -c constraints.txt
 
 .PHONY: help lesson test dev lab notebooks bench readme docs site-check lab-check clean
 help:       ## this list

@@ -57,7 +57,7 @@ def advised(
 # %% ../nbs/10_lesson.ipynb #b2c40f08
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:1500px;padding:0 16px;color:#222;background:#fff}
-.runs{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:32px}
+.runs{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,640px),1fr));gap:32px}
 .runs>section{min-width:0;display:grid;grid-template-rows:subgrid;grid-row:span 8;gap:0} .runs>section>div{min-width:0}
 img{max-width:100%;height:auto} .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:14px} td,th{padding:3px 10px;border-bottom:1px solid #ddd}
@@ -65,11 +65,23 @@ table{border-collapse:collapse;font-size:14px} td,th{padding:3px 10px;border-bot
 .findings tr:first-child{display:none} .findings tr{display:flex;flex-wrap:wrap;padding:10px 0}
 .findings td{border:0;padding:2px 10px;flex:1 1 200px} .findings td:last-child{flex:0 1 300px}
 .findings td:nth-child(2)::before{content:"Seen: "} .findings td:nth-child(3)::before{content:"Cause: "} .findings td:nth-child(4)::before{content:"Try: "}
-.loud{background:#a40000;color:#fff;padding:8px 12px} small,.grey{color:#555}
+.loud{background:#a40000;color:#fff;padding:8px 12px} .says{color:#555;font-size:14px;margin:-10px 0 8px}
 """
 
+_SAYS = {  # what one looks at
+    'Diagnosis': 'Worst first. 2.1 is the second part of layer 2, 4.weight the weights of layer 4, as PyTorch calls them.',
+    'Metrics': 'One row for each pass through the data: in training the weights still change, in validation they stay.',
+    'Loss': 'Of each training batch (thin), their running mean (thick), and of the validation data.',
+    'All layers at a glance': 'A row is a layer, from left to right is the time. Even bands from the first batch on are a good sign; '
+        'a band at the bottom alone is a layer that says nothing, a peak that falls away a step that was too large.',
+    'Histograms, a column of colour for each batch': 'The middle of the last picture, larger: small values below, large ones above, '
+        'bright where many are.',
+    'Dead units': 'Near zero: single values. Dead: units that gave zero for every sample of five batches in a row; no gradient reaches their weights.'}
+
 def _img(fig, alt):
-    fig.savefig(out := io.BytesIO(), format='png', dpi=80)
+    w, h = fig.get_size_inches()
+    fig.set_size_inches(min(w, 10.5), h)  # labels that can be read in half of a window
+    fig.savefig(out := io.BytesIO(), format='png', dpi=85)
     plt.close(fig)
     return f'<img alt="{escape(alt)}" src="data:image/png;base64,{b64encode(out.getvalue()).decode()}">'
 
@@ -95,7 +107,7 @@ def _run_html(name, learn):
             _img(astats.color_dim(), 'Histograms by batch, for each layer'),
         'Dead units': _img(astats.dead_chart(), 'Shares near zero and dead by batch, for each layer')
             + f'<div class="scroll">{_dead_table(astats)}</div>'}
-    body = ''.join(f'<div><h3>{k}</h3>{v}</div>\n' for k, v in parts.items() if v)
+    body = ''.join(f'<div><h3>{k}</h3><p class="says">{_SAYS[k]}</p>{v}</div>\n' for k, v in parts.items() if v)
     return f'<section><h2>{escape(name)}</h2>{body}</section>'
 
 def _parent(path):

@@ -20,7 +20,7 @@ from .core import batch_size, map_nested, split_batch, to_cpu, to_device
 from .data import first_batch, keep_order
 from .hooks import Hooks
 from .init import BatchTransformCB, GeneralRelu
-from .learner import Callback, CancelFitException, Learner, _listify
+from .learner import Callback, CancelFitException, Learner, _listify, _shape_of
 from .models import conv
 from .plot import show_images
 from .schedule import probe
@@ -267,6 +267,7 @@ class Predictions(tuple):
     "Predictions, targets and perhaps inputs: a tuple of two or three, also by name"
     preds, targets = property(itemgetter(0)), property(itemgetter(1))
     inputs = property(lambda self: self[2] if len(self) > 2 else None)
+    def __repr__(self): return ', '.join(f'{nm}: {_shape_of(o)}' for nm, o in zip(('preds', 'targets', 'inputs'), self))
 
 def capture_preds(
     learn,           # Learner; nothing of it changes
