@@ -41,7 +41,8 @@ def _count_cpu(x, scale, finite):
         part = x[i:i + k]
         if not finite:
             nan, pos, neg = [int(o.sum()) for o in (part.isnan(), part == math.inf, part == -math.inf)]
-            res[[0, 1, 41, 81, 82, 83]] += [neg, -neg, -nan, -pos, nan, pos]  # below, they count as overflow, and NaN as zero
+            res[[0, 1, 41, 81, 82, 83]] += [neg, -neg, -nan, -pos, nan,
+                                            pos]  # below, they count as overflow, and NaN as zero
             part = part.nan_to_num(0., math.inf, -math.inf)
         code = _codes(part, scale)
         if part.numel() % 2: res[int(code[-1]) + 1] += 1; code = code[:-1]
@@ -174,7 +175,8 @@ class LayerStats:
     def abs_counts(self):
         "(batches, 41): 40 bins of the absolute value from 0 to max, and all above, infinities too"
         c = self.counts
-        return np.concatenate([c[:, 41:42], c[:, 42:81] + c[:, 40:1:-1], c[:, 81:82] + c[:, 1:2] + c[:, :1] + c[:, 83:]], 1)
+        return np.concatenate([c[:, 41:42], c[:, 42:81] + c[:, 40:1:-1],
+                               c[:, 81:82] + c[:, 1:2] + c[:, :1] + c[:, 83:]], 1)
     @property
     def nan(self): return self.counts[:, 82]
     @property
@@ -321,7 +323,8 @@ class StatsPlots:
         for ax, t in zip(axs[0], titles): ax.set_title(t, fontsize=10)
         for ax in axs[-1]: ax.set_xlabel('batch')
         axs[0, 0].legend(fontsize=7); axs[0, 2].legend(fontsize=7)
-        fig.suptitle(self._title(f'{self.what.capitalize()}s of {total} layer{"s"*(total > 1)}', start, n, total, 'overview'))
+        fig.suptitle(self._title(f'{self.what.capitalize()}s of {total} '
+                                 f'layer{"s"*(total > 1)}', start, n, total, 'overview'))
         return fig
 
     def dead_units(self,

@@ -20,7 +20,7 @@ def set_seed(
 ):
     "Seed every random stream that a training run draws from"
     if not isinstance(seed, Integral) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed={seed!r} is out of range: NumPy takes whole numbers from 0 to 2**32-1, say set_seed(42)")
+        raise ValueError(f"seed={seed!r} is out of range: NumPy takes whole numbers from 0 to 2**32-1, as 42")
     if deterministic:
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
@@ -111,3 +111,10 @@ def batch_size(
     if isinstance(first, Mapping): return batch_size(tuple(first.values()))
     if isinstance(first, (tuple, list)) and first: return batch_size(first)
     return 1
+
+# %% ../nbs/00_core.ipynb #7299fba1
+def patch(f):
+    "Make a function a method of the class that its first parameter is annotated with"
+    cls = next(iter(f.__annotations__.values()))
+    f.__qualname__ = f'{cls.__name__}.{f.__name__}'
+    setattr(cls, f.__name__, f)

@@ -71,7 +71,8 @@ def _scores(b):
     preds, y = b.evaluate(), b.y[0] if b.y else None
     if not isinstance(preds, torch.Tensor) or not isinstance(y, torch.Tensor): return None
     if preds.ndim < 2 or y.is_floating_point() or y.ndim != preds.ndim - 1: return None
-    if preds.shape[:1] + preds.shape[2:] != y.shape == preds.shape[:-1]: preds = preds.movedim(-1, 1)  # (n, time, classes)
+    if preds.shape[:1] + preds.shape[2:] != y.shape == preds.shape[:-1]: preds = preds.movedim(-1,
+                                                                                               1)  # (n, time, classes)
     return preds, y
 
 def _check_labels(b):
@@ -87,7 +88,8 @@ def _check_shapes(b):
     scores = preds.ndim > 1 and preds.shape[1] > 1
     if not y.is_floating_point():
         column = scores and y.ndim == preds.ndim and y.shape[1] == 1
-        return (False, seen, 'labels are one number for each sample: y.squeeze(1)') if column else (None, 'labels are integers', '')
+        return (False, seen, 'labels are one number for each sample: '
+                             'y.squeeze(1)') if column else (None, 'labels are integers', '')
     if scores and y.ndim == preds.ndim - 1: return False, f'{seen} of {y.dtype}', 'if these are labels, they are integers: y.long()'
     return preds.shape == y.shape, seen, 'give both the same shape: the loss would broadcast one over the other'
 
@@ -346,7 +348,8 @@ class DiagnoseCB(Callback):
 SEVERITIES = ('critical', 'warning', 'note')
 EXPLAIN = {  # kind: what may be behind it, what to try
     'non_finite': ('numbers grew beyond what the type holds, or a log or a division of zero',
-                   'lower the learning rate, clip the gradients, look at the data for NaN; NaNGuardCB() keeps the batch where it begins'),
+                   'lower the learning rate, clip the gradients, look at the data for NaN; NaNGuardCB() keeps '
+                   'the batch where it begins'),
     'diverged': ('steps so large that each overshoots more than the last',
                  'lower the learning rate by a factor of ten'),
     'lr_too_high': ('the learning rate ({lr:g}) is too high for this model', 'lower the rate by a factor of 3 to 10'),
@@ -359,13 +362,16 @@ EXPLAIN = {  # kind: what may be behind it, what to try
     'saturated': ('the inputs of this layer are too large: its slope there is nearly zero',
                   'smaller initial weights, normalised inputs, or a lower rate'),
     'vanishing': ('each layer on the way made the signal smaller',
-                  'an initialisation that keeps the variance (Kaiming, Xavier), normalisation layers, residual connections, ReLU for sigmoid'),
+                  'an initialisation that keeps the variance (Kaiming, Xavier), normalisation layers, residual '
+                  'connections, ReLU for sigmoid'),
     'exploding': ('each layer on the way made the signal larger',
-                  'an initialisation that keeps the variance (Kaiming, Xavier), normalisation layers, clipping of gradients'),
+                  'an initialisation that keeps the variance (Kaiming, Xavier), normalisation layers, clipping '
+                  'of gradients'),
     'not_learning': ('no signal reaches the weights, or the labels have nothing to do with the inputs',
                      'see the other findings; try learn.check(), and whether one batch can be learnt by heart'),
     'frozen': ('requires_grad is False, the optimizer does not know them, or no gradient reaches them',
-               'if not on purpose: requires_grad_(True), all parameters to the optimizer, and a look at how forward uses these layers'),
+               'if not on purpose: requires_grad_(True), all parameters to the optimizer, and a look at how forward '
+               'uses these layers'),
     'gradients_accumulate': ('nobody calls zero_grad after the step',
                              'call opt.zero_grad(), or use TrainCB; for accumulation on purpose, ignore this'),
     'double_softmax': ('cross entropy takes the softmax itself, so it is taken twice',
@@ -373,7 +379,8 @@ EXPLAIN = {  # kind: what may be behind it, what to try
     'unshuffled': ('the training data is sorted', 'shuffle=True in the training loader'),
     'unnormalised_input': ('raw values, as bytes from 0 to 255',
                            'bring it to a mean near 0 and a standard deviation near 1'),
-    'unnormalised_targets': ('values in their own unit, as prices: the last layer has far to go, and the gradients are huge',
+    'unnormalised_targets': ('values in their own unit, as prices: the last layer has far to go, and the '
+                             'gradients are huge',
                              'standardise them, (y - mean)/std, and undo it in the predictions'),
     'shape_mismatch': ('shapes that differ, and a loss that broadcasts one over the other',
                        'give both the same shape: squeeze(1) the predictions, or unsqueeze(1) the targets'),
@@ -400,7 +407,8 @@ class Finding:
     def __post_init__(self): self.cause, self.advice = self.cause or EXPLAIN[self.kind][0], self.advice or EXPLAIN[self.kind][1]
     def __repr__(self):
         where = f' in {self.layer}' if self.layer else ''
-        return (f'{self.severity.upper()}: {self.kind}{where}, from batch {self.first_batch}\n   seen:  {self.evidence}\n'
+        return (f'{self.severity.upper()}: {self.kind}{where}, from batch {self.first_batch}\n   seen:  '
+                f'{self.evidence}\n'
                 f'   cause: {self.cause}\n   try:   {self.advice}')
 
     def plot(self,
@@ -498,8 +506,10 @@ def _rule_near_zero(cb, s):
         if share > .97 and (std < .05 or differ < 1e-3):
             level = int(std > 2e-3 and differ > 1e-4) + int(std > .02 and differ > 1e-3)
             res.append(Finding('near_zero', SEVERITIES[min(2, level + learns)], r.label, r.stats.batches[0],
-                               f'{share:.0%} of its outputs are near zero at first: their standard deviation is {std:.1e}'
-                               + (f', and from sample to sample they differ by {differ:.1e}' if differ < math.inf else ''),
+                               f'{share:.0%} of its outputs are near zero at first: their standard deviation '
+                               f'is {std:.1e}'
+                               + (f', and from sample to sample they differ by '
+                                  f'{differ:.1e}' if differ < math.inf else ''),
                                Curve(r.stats.batches, {'std': r.stats.stds}, 'std of its outputs')))
     return _merged(res)
 
@@ -582,7 +592,8 @@ def _rule_lr(cb, s):
                         'lower the rate by far: learn.lr_find() tries them all' if worst[k] > 5 else '')]
     if np.quantile(typical, .9) < 2e-4 and last > .75*first:
         return [Finding('lr_too_low', 'warning', None, 0,
-                        f'the typical step is {np.median(typical):.1e} of the size of the weights, and the loss went from {first:.3g} to {last:.3g}',
+                        f'the typical step is {np.median(typical):.1e} of the size of the weights, and the loss '
+                        f'went from {first:.3g} to {last:.3g}',
                         curve, EXPLAIN['lr_too_low'][0].format(lr=cb.lr))]
     return []
 
@@ -592,7 +603,8 @@ def _rule_not_learning(cb, s):
     chance = math.log(cb.n_classes) if cb.n_classes else first
     if last < .97*min(first, chance) or first < 1e-6: return []
     return [Finding('not_learning', 'critical', None, 0,
-                    f'the loss began at {first:.3g} and ended at {last:.3g}, over {len(s.loss)} batches', _loss_curve(s))]
+                    f'the loss began at {first:.3g} and ended at {last:.3g}, over '
+                    f'{len(s.loss)} batches', _loss_curve(s))]
 
 # %% ../nbs/09_diagnose.ipynb #f3beefec
 def _rule_code(cb, s):
@@ -600,25 +612,29 @@ def _rule_code(cb, s):
     left, sums = rows(cb.left_over), rows(cb.sums)
     if len(left) and (left > 0).mean() > .5:
         res.append(Finding('gradients_accumulate', 'critical', None, cb.every,
-                           f'before {np.mean(left > 0):.0%} of the batches looked at, gradients of earlier ones were still there',
+                           f'before {np.mean(left > 0):.0%} of the batches looked at, gradients of earlier ones '
+                           'were still there',
                            Curve(np.arange(1, len(left) + 1)*cb.every, {'left over': left},
                                  'largest gradient left over')))
     if cb.broadcast:
         res.append(Finding('shape_mismatch', 'critical', None, 0,
-                           'predictions {} against targets {}: the loss compares each with each'.format(*cb.broadcast), _loss_curve(s)))
+                           'predictions {} against targets {}: the loss compares '
+                           'each with each'.format(*cb.broadcast), _loss_curve(s)))
     if cb.eval_mode is not None:
         res.append(Finding('eval_mode', 'warning', None, cb.eval_mode,
                            'a dropout or batch norm layer was in evaluation mode in a training batch', _loss_curve(s)))
     if len(sums) and sums[:, 0].max() < 1e-3 and sums[:, 1].min() >= 0:
         res.append(Finding('double_softmax', 'critical', None, 0,
-                           f'the predictions are probabilities already: each row sums to 1 (to {sums[:, 0].max():.0e})', _loss_curve(s)))
+                           f'the predictions are probabilities already: each row sums to 1 (to '
+                           f'{sums[:, 0].max():.0e})', _loss_curve(s)))
     names, still = cb.frozen, (s.steps == 0).all(0)
     if not names and len(s.batches) > 1 and not still.all(): names = [nm for nm, o in zip(s.names, still) if o]
     if names:
         curve = Curve(s.batches, {'the median of the others': np.median(s.steps[:, ~still]/s.sizes[:, ~still], 1),
                                   names[0]: s.batches*0}, 'step / weights') if (~still).any() else _loss_curve(s)
         res.append(Finding('frozen', 'warning', names[0], 0,
-                           f'{len(names)} of {len(cb.weights)} weight tensors never move: {", ".join(names[:4])}', curve))
+                           f'{len(names)} of {len(cb.weights)} weight tensors never move: '
+                           f'{", ".join(names[:4])}', curve))
     return res
 
 # %% ../nbs/09_diagnose.ipynb #d5e006bb
@@ -635,10 +651,12 @@ def _rule_data(cb, s):
         mean, std, size, preds = torch.stack(cb.targets).cpu().numpy().T
         first, last = _ends(s.loss)
         if size[0] > 20*max(1, preds[0]):
-            res.append(Finding('unnormalised_targets', SEVERITIES[int(last < .6*first) + int(last < .01*first)], None, 0,
+            res.append(Finding('unnormalised_targets', SEVERITIES[int(last < .6*first) + int(last < .01*first)],
+                               None, 0,
                                f'the targets have mean {mean.mean():.3g} and standard deviation {std.mean():.3g}; '
                                f'the predictions began at a size of {preds[0]:.2g}',
-                               Curve(np.arange(len(size))*cb.every, {'targets': size, 'predictions': preds}, 'root mean square', log=True)))
+                               Curve(np.arange(len(size))*cb.every, {'targets': size, 'predictions': preds},
+                                     'root mean square', log=True)))
     if len(cb.labels) >= 4 and np.mean([len(y) for y in cb.labels]) >= 4:
         ys = [y.cpu().numpy() for y in cb.labels]
         h = np.stack([np.bincount(y.clip(0), minlength=int(max(y.max() for y in ys)) + 1) for y in ys]).astype(float)
@@ -647,7 +665,8 @@ def _rule_data(cb, s):
         chi, df = ((h - expected)**2/np.maximum(expected, 1e-9)).sum(), max(1, (len(ys) - 1)*((share > 0).sum() - 1))
         if (share > 0).sum() > 1 and (chi - df)/math.sqrt(2*df) > 10 and chi > 2*df:
             res.append(Finding('unshuffled', 'warning', None, 0,
-                               f'the batches differ in their share of classes more than chance allows: chi-square {chi/df:.1f} times what it should be',
+                               f'the batches differ in their share of classes more than chance allows: chi-square '
+                               f'{chi/df:.1f} times what it should be',
                                Curve(np.arange(len(ys))*cb.every, {'mean label': [y.mean() for y in ys]},
                                      'mean label')))
     return res
@@ -661,14 +680,16 @@ def _rule_overfitting(cb, s):
     if not (rise > 1.02 and share < .35 or rise > 1.05 and share < .5): return []
     means = [s.loss[a:b].mean() for a, b in zip([0, *s.valid_at], s.valid_at)]
     return [Finding('overfitting', 'warning', None, s.valid_at[k],
-                    f'the validation loss rose from {s.valid[k]:.3g} after epoch {k} to {late:.3g}, while the training loss fell to {train:.3g}',
+                    f'the validation loss rose from {s.valid[k]:.3g} after epoch {k} to {late:.3g}, while the '
+                    f'training loss fell to {train:.3g}',
                     Curve(s.valid_at, {'validation': s.valid, 'training': means}, 'loss'))]
 
 # %% ../nbs/09_diagnose.ipynb #d5e008bb
 RULES = (_rule_non_finite, _rule_code, _rule_data, _rule_saturated, _rule_exploding, _rule_vanishing, _rule_near_zero,
          _rule_diverged, _rule_lr, _rule_dead, _rule_overfitting, _rule_not_learning)
 SYMPTOM_OF = {  # what needs no finding of its own when one of these explains it
-    'not_learning': set('non_finite diverged vanishing near_zero exploding saturated lr_too_high lr_too_low double_softmax '
+    'not_learning': set('non_finite diverged vanishing near_zero exploding saturated lr_too_high lr_too_low '
+                        'double_softmax '
                         'gradients_accumulate dead_units unshuffled shape_mismatch unnormalised_targets'.split()),
     'lr_too_high': {'shape_mismatch', 'unnormalised_targets'},
     'lr_too_low': {'vanishing', 'near_zero', 'saturated', 'shape_mismatch', 'unnormalised_targets'},
@@ -793,5 +814,6 @@ def replay_incident(
         again.n_inp = learn.n_inp
         with redirect_stdout(io.StringIO()): again.fit(1, valid=False)
     if guard.incident is None:
-        raise RuntimeError(f'{kept["where"]} was not finite, and now is: the model or the loss of this Learner is another one')
+        raise RuntimeError(f'{kept["where"]} was not finite, and now is: the model or the loss of this Learner '
+                           'is another one')
     return replace(guard.incident, epoch=kept['epoch'], batch=kept['batch'], path=str(path))

@@ -12,7 +12,7 @@ from operator import attrgetter
 import torch, torch.nn.functional as F
 from torch import nn, optim
 from torch.utils.data import Dataset
-from .core import split_batch
+from .core import patch, split_batch
 
 # %% ../nbs/04_learner.ipynb #1a31f1dd
 class CancelBatchException(Exception):
@@ -60,7 +60,7 @@ class SingleBatchCB(Callback):
 
 # %% ../nbs/04_learner.ipynb #cd5b4c5d
 class with_cbs:
-    "Wrap a method in `before_{nm}`, `after_{nm}` and, whatever happens, `cleanup_{nm}`; the cancel of that level ends it quietly"
+    "Wrap a method in `before_{nm}`, `after_{nm}` and, whatever happens, `cleanup_{nm}`; its level's cancel ends it quietly"
     def __init__(self,
         nm:str,  # 'batch', 'epoch' or 'fit'
     ):
@@ -113,24 +113,29 @@ def _check_cb(cb):
         raise TypeError(f"{cb.__name__} is a class, and a callback is an instance: write {cb.__name__}()")
     for nm in dir(cb):
         if _looks_like_event(nm) and callable(getattr(cb, nm, None)):
-            raise ValueError(f"{_name(cb)}.{nm} looks like an event and is none{_suggest(nm, EVENTS)} (A helper's name may start with _.)")
+            raise ValueError(f"{_name(cb)}.{nm} looks like an event and is none{_suggest(nm, EVENTS)} (A helper's "
+                             "name may start with _.)")
     if not isinstance(cb, Callback) and not any(hasattr(cb, o) for o in EVENTS):
-        raise TypeError(f"{cb!r} is no callback: it has no method named like an event. For a function write Callback(after_batch=f)")
+        raise TypeError(f"{cb!r} is no callback: it has no method named like an event. For a function write "
+                        "Callback(after_batch=f)")
 
 def _check_parts(opt_func, **parts):
-    "Raise an error for a class or a function where an object is wanted, an optimizer where a class is, a name where either is"
+    "Raise an error for a class where an object is wanted, an optimizer where a class is, a name where either is"
     for nm, o in parts.items():
         if isinstance(o, type): raise TypeError(f"{nm}={o.__name__} is a class: write {o.__name__}(…)")
     if isinstance(parts['model'], types.FunctionType):
         nm = parts['model'].__name__
         raise TypeError(f"model={nm} is a function: write {nm}(…)")
     for nm, o in dict(loss_func=parts['loss_func'], opt_func=opt_func).items():
-        if isinstance(o, str): raise TypeError(f"{nm}={o!r} is a name: give the thing itself, as F.cross_entropy or optim.Adam")
+        if isinstance(o, str): raise TypeError(f"{nm}={o!r} is a name: give the thing itself, as F.cross_entropy "
+                                               "or optim.Adam")
     if isinstance(opt_func, functools.partial) and 'lr' in opt_func.keywords:
-        raise TypeError(f"opt_func sets lr={opt_func.keywords['lr']} itself: leave it out there, and give it to the Learner, which hands it on")
+        raise TypeError(f"opt_func sets lr={opt_func.keywords['lr']} itself: leave it out there, and give it to "
+                        "the Learner, which hands it on")
     if isinstance(opt_func, optim.Optimizer):
         nm = _name(opt_func)
-        raise TypeError(f"opt_func is an optimizer already, {nm}: give what makes one from parameters and a rate, as optim.{nm}")
+        raise TypeError(f"opt_func is an optimizer already, {nm}: give what makes one from parameters and a rate, "
+                        f"as optim.{nm}")
 
 # %% ../nbs/04_learner.ipynb #dd59b4e9
 class Learner:
@@ -141,7 +146,7 @@ class Learner:
         loss_func=F.mse_loss,  # called with predictions and targets
         lr=0.1,                # learning rate, unless `fit` is given another
         cbs=None,              # callbacks: one or several
-        opt_func=optim.SGD,    # called with the parameters and the learning rate; None: `self.opt` is set by somebody else
+        opt_func=optim.SGD,    # called with the parameters and the learning rate; None: somebody else sets `self.opt`
     ):
         self.model, self.dls, self.loss_func, self.lr, self.opt_func = model, dls, loss_func, lr, opt_func
         self.cbs, self.opt, self.n_inp, self.training = _listify(cbs), None, 1, False
@@ -163,7 +168,8 @@ class Learner:
     def _one_epoch(self):
         for self.iter, self.batch in enumerate(self.dl): self._one_batch()
         if self.iter is None:
-            raise ValueError(f"the {self._phase} loader gave no batch: is its data set empty, or smaller than a batch with drop_last?")
+            raise ValueError(f"the {self._phase} loader gave no batch: is its data set empty, or smaller than "
+                             "a batch with drop_last?")
 
     def one_epoch(self,
         training:bool,  # True to train, False to validate
@@ -180,45 +186,41 @@ class Learner:
             if train: self.one_epoch(True)
             if valid: self.one_epoch(False)
 
-    def fit(self,
-        n_epochs:int=1,   # times through the training data
-        train:bool=True,  # False: validate only
-        valid:bool=True,  # False: train only
-        cbs=None,         # callbacks for this fit alone: one or several
-        lr=None,          # None: the Learner's
-    ):
-        "Train and validate; the optimizer's state goes on from fit to fit"
-        outer = {k: v for k, v in vars(self).items() if k in _LOOP}
-        extra, cbs0 = _listify(cbs), self.cbs
-        self.cbs = [*cbs0, *extra]
-        modes = [(m, m.training) for m in getattr(self.model, 'modules', list)()]
-        try:
-            self._check(n_epochs, train, valid)
-            self.n_epochs, self.epochs, self._listeners = n_epochs, range(n_epochs), {}
-            self.epoch = self.iter = None
-            self._new_opt(lr, train)
-            self._fit(train, valid)
-        except BaseException as e:
-            self._explain_escape(e)
-            raise
-        finally:
-            for m, mode in modes: m.training = mode
-            self.cbs = [o for o in self.cbs if not any(o is x for x in extra)]
-            if outer['_listeners']: vars(self).update(outer)  # a fit inside a fit: the outer one goes on where it was
-            else: self._listeners = {}
-
     def __getattr__(self, name):
         if name in STARRED: return functools.partial(self.callback, name)
         remedy = ': put a MetricsCB into its cbs, before whoever asks' if name == 'metrics' else ''
         raise AttributeError(f"{_name(self)!r} object has no attribute {name!r}{remedy}")
 
+# %% ../nbs/04_learner.ipynb #dd59b4eb
 _LOOP = ('n_epochs', 'epochs', 'epoch', 'iter', 'batch', 'preds', 'loss', 'dl', 'opt', 'training', '_listeners')
 
-# %% ../nbs/04_learner.ipynb #726bdd94
-def patch(f):
-    "Make a function a method of `Learner`: the methods of a long class, a few at a time, with prose between"
-    f.__qualname__ = f'Learner.{f.__name__}'
-    setattr(Learner, f.__name__, f)
+@patch
+def fit(self:Learner,
+    n_epochs:int=1,   # times through the training data
+    train:bool=True,  # False: validate only
+    valid:bool=True,  # False: train only
+    cbs=None,         # callbacks for this fit alone: one or several
+    lr=None,          # None: the Learner's
+):
+    "Train and validate; the optimizer's state goes on from fit to fit"
+    outer = {k: v for k, v in vars(self).items() if k in _LOOP}
+    extra, cbs0 = _listify(cbs), self.cbs
+    self.cbs = [*cbs0, *extra]
+    modes = [(m, m.training) for m in getattr(self.model, 'modules', list)()]
+    try:
+        self._check(n_epochs, train, valid)
+        self.n_epochs, self.epochs, self._listeners = n_epochs, range(n_epochs), {}
+        self.epoch = self.iter = None
+        self._new_opt(lr, train)
+        self._fit(train, valid)
+    except BaseException as e:
+        self._explain_escape(e)
+        raise
+    finally:
+        for m, mode in modes: m.training = mode
+        self.cbs = [o for o in self.cbs if not any(o is x for x in extra)]
+        if outer['_listeners']: vars(self).update(outer)  # a fit inside a fit: the outer one goes on where it was
+        else: self._listeners = {}
 
 # %% ../nbs/04_learner.ipynb #8820dabb
 def _owner(f, learn):
@@ -249,7 +251,9 @@ def callback(self:Learner, method_nm):
         raise
 
 # %% ../nbs/04_learner.ipynb #5594bb05
-def _rank(e): return next((i for i, o in enumerate(_CANCELS.values()) if isinstance(e, o)), 3)  # batch, epoch, fit, error
+def _rank(e):
+    "0 to 2 for the cancel of a batch, an epoch, a fit; 3 for an error"
+    return next((i for i, o in enumerate(_CANCELS.values()) if isinstance(e, o)), 3)
 
 @patch
 def _cleanup(self:Learner, nm, error):
@@ -281,8 +285,11 @@ def _explain_escape(self:Learner, e):
         level = list(_CANCELS)[_rank(e)]
         where = getattr(e, 'where', 'an unknown place')
         e.args = (f"{_name(e)} was raised in {where}, where no {level} is running that it could end",)
-    elif getattr(self, 'epoch', None) is not None and not any(o.startswith('miniai:') for o in getattr(e, '__notes__', ())):
-        e.add_note(f"miniai: raised by the data loader or the loop in epoch {self.epoch}, after batch {self.iter} ({self._phase})")
+        return
+    placed = any(o.startswith('miniai:') for o in getattr(e, '__notes__', ()))
+    if getattr(self, 'epoch', None) is not None and not placed:
+        e.add_note(f"miniai: raised by the data loader or the loop in epoch {self.epoch}, after batch {self.iter} "
+                   f"({self._phase})")
 
 # %% ../nbs/04_learner.ipynb #63d044c6
 _BY = {'predict': 'preds', 'get_loss': 'loss'}
@@ -309,9 +316,11 @@ def _check(self:Learner, n_epochs, train, valid):
             raise ValueError(f"there is no {what} loader: give one, as Learner(model, DataLoaders(train, valid)), "
                              f"or say fit({'train' if training else 'valid'}=False)")
         if not hasattr(dl, '__iter__') or isinstance(dl, torch.Tensor):
-            raise TypeError(f"dls={self.dls!r} holds no data: write Learner(model, DataLoaders(train, valid), …); TensorLoader takes tensors")
+            raise TypeError(f"dls={self.dls!r} holds no data: write Learner(model, DataLoaders(train, valid), "
+                            "…); TensorLoader takes tensors")
         if hasattr(dl, '__len__') and len(dl) == 0:
-            raise ValueError(f"the {what} loader is empty: is its data set empty, or smaller than a batch with drop_last?")
+            raise ValueError(f"the {what} loader is empty: is its data set empty, or smaller than a batch "
+                             "with drop_last?")
     for nm in STARRED if train else STARRED[:2] if valid else (): self._check_provider(nm)
 
 @patch
@@ -324,7 +333,8 @@ def _check_provider(self:Learner, nm):
     found = self._providers(nm)
     if len(found) == 1: return
     if found:
-        raise ValueError(f"{' and '.join(found)} both provide {nm}, and one must: leave out all but one (a subclass of TrainCB replaces it)")
+        raise ValueError(f"{' and '.join(found)} both provide {nm}, and one must: leave out all but one (a subclass "
+                         "of TrainCB replaces it)")
     near = [f"{_name(cb)}.{o}" for cb in self.cbs for o in dir(cb) if not o.startswith('_')
             and difflib.get_close_matches(o, [nm], 1, cutoff=.8)]
     hint = f"did you mean {nm} when you wrote {near[0]}?" if near else "add a TrainCB() to cbs, or use TrainLearner"
@@ -342,7 +352,8 @@ def _new_opt(self:Learner, lr, train):
     if not self.opt_func or not hasattr(self.model, 'parameters'): return
     if not any(p.requires_grad for p in self.model.parameters()):
         if train:
-            raise ValueError(f"{_name(self.model)} has no parameter that trains: none at all, or all with requires_grad=False. "
+            raise ValueError(f"{_name(self.model)} has no parameter that trains: none at all, or all with "
+                             "requires_grad=False. "
                              "To validate only, say fit(train=False)")
         if not any(True for p in self.model.parameters()): return
     old, self.opt = self.opt, self.opt_func(self.model.parameters(), _checked_lr(self.lr if lr is None else lr))
@@ -360,26 +371,30 @@ def _shape_of(o):
 
 def _label_remedy(preds, y):
     "What to do where `y` should be labels for the scores `preds` and has another shape or type"
-    if not isinstance(preds, torch.Tensor) or not isinstance(y, torch.Tensor) or preds.ndim < 2 or preds.shape[1] == 1: return ''
+    if not all(isinstance(o, torch.Tensor) for o in (preds, y)) or preds.ndim < 2 or preds.shape[1] == 1: return ''
     column = y.ndim == preds.ndim and y.shape[1] == 1
     calls = '.squeeze(1)'*column + '.long()'*(y.dtype != torch.int64)
-    return f'; labels are whole numbers, one for each sample: y{calls}' if calls and (column or y.ndim == preds.ndim - 1) else ''
+    if not calls or not (column or y.ndim == preds.ndim - 1): return ''
+    return f'; labels are whole numbers, one for each sample: y{calls}'
 
 def _loss(learn, targets):
     if not callable(learn.loss_func):
-        raise TypeError(f"loss_func={learn.loss_func!r}: give a function of predictions and targets, as F.cross_entropy")
+        raise TypeError(f"loss_func={learn.loss_func!r}: give a function of predictions and targets, as "
+                        "F.cross_entropy")
     try: return learn.loss_func(learn.preds, *targets)
     except (IndexError, RuntimeError, TypeError, ValueError) as e:
         y, preds = targets[0] if targets else None, learn.preds
         if isinstance(e, IndexError) and isinstance(y, torch.Tensor) and not y.is_floating_point() and preds.ndim > 1:
             remedy = 'give the loss an ignore_index' if y.min() < 0 else "give the model's last layer more outputs"
-            raise IndexError(f"the labels run from {y.min()} to {y.max()}, but the model gives {preds.shape[1]} scores, "
+            raise IndexError(f"the labels run from {y.min()} to {y.max()}, but the model gives "
+                             f"{preds.shape[1]} scores, "
                              f"for the classes 0 to {preds.shape[1] - 1}: mend the labels, or {remedy}") from e
         given = f"predictions {_shape_of(preds)}, targets {', '.join(map(_shape_of, targets))}{_label_remedy(preds, y)}"
-        if not targets: given = f'no targets: of the batch, {learn.n_inp} went to the model (n_inp), and nothing was left'
+        if not targets: given = f'no targets: {learn.n_inp} of the batch went to the model (n_inp), and nothing was left'
         e.add_note(f'miniai: the loss was given {given}')
         raise
 
+# %% ../nbs/04_learner.ipynb #bfa06167
 def _where(e, model):
     "The innermost layer of `model` that an exception came through, and what it was given"
     names, found, tb = {id(m): nm for nm, m in getattr(model, 'named_modules', list)() if nm}, '', e.__traceback__
@@ -393,16 +408,21 @@ def _where(e, model):
 def _predict(learn, inputs):
     try: return learn.model(*inputs)
     except (IndexError, RuntimeError, TypeError, ValueError) as e:
-        weights = next((f' and has weights of {str(p.dtype)[6:]}' for p in getattr(learn.model, 'parameters', list)()), '')
+        params = getattr(learn.model, 'parameters', list)()
+        weights = next((f' and has weights of {str(p.dtype)[6:]}' for p in params), '')
         more = f'; n_inp={len(inputs) + 1} hands it more of the batch' if 'required positional' in str(e) else ''
-        e.add_note(f"miniai: {_name(learn.model)} was given {', '.join(map(_shape_of, inputs))}{weights}{_where(e, learn.model)}{more}")
+        e.add_note(f"miniai: {_name(learn.model)} was given "
+                   f"{', '.join(map(_shape_of, inputs))}{weights}{_where(e, learn.model)}{more}")
         raise
 
+# %% ../nbs/04_learner.ipynb #bfa06169
 def _backward(learn):
     try: learn.loss.backward()
     except (AttributeError, RuntimeError) as e:
-        if getattr(learn.loss, 'ndim', 1): e.add_note(f'miniai: the loss is {_shape_of(learn.loss)}: a loss is one number, a tensor; take its mean')
-        elif not learn.loss.requires_grad: e.add_note('miniai: the loss has no gradient: is there a detach(), an argmax or a no_grad() on its way?')
+        note = ''
+        if getattr(learn.loss, 'ndim', 1): note = f'is {_shape_of(learn.loss)}: a loss is one number, a tensor; take its mean'
+        elif not learn.loss.requires_grad: note = 'has no gradient: is there a detach(), an argmax or a no_grad() on its way?'
+        if note: e.add_note(f'miniai: the loss {note}')
         raise
 
 def _step(learn):

@@ -69,14 +69,18 @@ table{border-collapse:collapse;font-size:14px} td,th{padding:3px 10px;border-bot
 """
 
 _SAYS = {  # what one looks at
-    'Diagnosis': 'Worst first. 2.1 is the second part of layer 2, 4.weight the weights of layer 4, as PyTorch calls them.',
+    'Diagnosis': 'Worst first. 2.1 is the second part of layer 2, 4.weight the weights of layer 4, as '
+                 'PyTorch calls them.',
     'Metrics': 'One row for each pass through the data: in training the weights still change, in validation they stay.',
     'Loss': 'Of each training batch (thin), their running mean (thick), and of the validation data.',
-    'All layers at a glance': 'A row is a layer, from left to right is the time. Even bands from the first batch on are a good sign; '
+    'All layers at a glance': 'A row is a layer, from left to right is the time. Even bands from the first batch '
+                              'on are a good sign; '
         'a band at the bottom alone is a layer that says nothing, a peak that falls away a step that was too large.',
-    'Histograms, a column of colour for each batch': 'The middle of the last picture, larger: small values below, large ones above, '
+    'Histograms, a column of colour for each batch': 'The middle of the last picture, larger: small values below, '
+                                                     'large ones above, '
         'bright where many are.',
-    'Dead units': 'Near zero: single values. Dead: units that gave zero for every sample of five batches in a row; no gradient reaches their weights.'}
+    'Dead units': 'Near zero: single values. Dead: units that gave zero for every sample of five batches in a '
+                  'row; no gradient reaches their weights.'}
 
 def _img(fig, alt):
     w, h = fig.get_size_inches()
@@ -112,7 +116,8 @@ def _run_html(name, learn):
 
 def _parent(path):
     path = Path(path)
-    if not path.parent.is_dir(): raise ValueError(f"out={str(path)!r}: there is no folder {str(path.parent)!r} to write it to")
+    if not path.parent.is_dir(): raise ValueError(f"out={str(path)!r}: there is no folder {str(path.parent)!r} "
+                                                  "to write it to")
     return path
 
 def report(
@@ -125,7 +130,8 @@ def report(
     path, names = _parent(path), {getattr(l.dls, 'name', type(l.dls).__name__) for l in runs.values()}
     made = {**settings, 'data': ', '.join(names), 'device': f'{platform.machine()}, {torch.get_num_threads()} threads'
             + (', ' + torch.cuda.get_device_name() if torch.cuda.is_available() else ''),
-            **{nm: version(nm) for nm in ('miniai', 'torch', 'torchvision', 'numpy')}, 'Python': platform.python_version()}
+            **{nm: version(nm) for nm in ('miniai', 'torch', 'torchvision', 'numpy')},
+            'Python': platform.python_version()}
     real = 'Fashion-MNIST' in names or not any('stand-in' in o for o in names)
     loud = '' if real else '<p class="loud">Not the real data: the synthetic stand-in. None of these numbers says anything about Fashion-MNIST.</p>'
     table = ''.join(f'<tr><td>{escape(str(k))}</td><td>{escape(str(v))}</td></tr>' for k, v in made.items())
@@ -171,7 +177,8 @@ def main(
 ):
     "The command `miniai-lesson`"
     p = argparse.ArgumentParser(prog='miniai-lesson', formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-                                description="Train the lesson's net on Fashion-MNIST, then as the diagnosis advises, and write a report of both")
+                                description="Train the lesson's net on Fashion-MNIST, then as the diagnosis advises, "
+                                            "and write a report of both")
     p.add_argument('--epochs', type=int, default=3, help='times through the training data')
     p.add_argument('--lr', type=float, default=0.6, help="learning rate; the lesson's is too high on purpose")
     p.add_argument('--seed', type=int, default=42, help='of the weights')

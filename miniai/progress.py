@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import torch
 from tqdm.auto import tqdm
 from tqdm.notebook import tqdm as _tqdm_notebook
+from .core import patch
 from .learner import Callback
 from .metrics import MetricsCB, cells, row_text
 
@@ -107,40 +108,6 @@ class ProgressCB(Callback):
         now = time.perf_counter()
         if now - self._drawn > .1: self._show(learn, now)
 
-    def _show(self, learn, now):
-        self._bar.set_postfix_str(f'loss {float(learn.loss.detach().mean()):.3f}', refresh=False)
-        self._bar.update(self._done - self._bar.n)
-        self._drawn = now
-        if self.plot and learn.training and now - self._redrawn > 1 and _IN_NOTEBOOK: self._redraw()
-
-    def _redraw(self):
-        fig = self.plot_loss()
-        self._out.curve(fig)
-        plt.close(fig)
-        self._redrawn = time.perf_counter()
-
-    def _all_rows(self, learn): return next((cb.rows for cb in (self._own, *learn.cbs) if isinstance(cb, MetricsCB)), [])
-    def after_epoch(self, learn):
-        if self._own: self._own.after_epoch(learn)
-
-    def cleanup_epoch(self, learn):
-        if self._own: self._own.cleanup_epoch(learn)
-        if self._out is None: return
-        if self._done: self._show(learn, time.perf_counter())
-        rows = self._all_rows(learn)
-        new, self._n_rows = rows[self._n_rows:], len(rows)
-        if not new: return
-        self._rows += new
-        if new[-1]['phase'] == 'valid': self._valid.append((len(self._losses) + len(self._tail), new[-1]['loss']))
-        self._out.row(self._rows)
-
-    def cleanup_fit(self, learn):
-        out, self._out = self._out, None
-        if out is None: return
-        fig = self.plot_loss() if self.plot and _IN_NOTEBOOK and self.losses else None
-        out.close(self._rows, fig)
-        if fig is not None: plt.close(fig)
-
     @property
     def losses(self)->list:
         "The loss of every training batch so far, as numbers"
@@ -148,14 +115,59 @@ class ProgressCB(Callback):
         self._tail = []
         return self._losses
 
-    def plot_loss(self,
-        log=False,  # a logarithmic axis for the loss
-    ):
-        "The training loss by batch, smoothed and single, and the validation loss; returns the figure"
-        fig, ax = plt.subplots(figsize=(6, 3.2), layout='constrained')
-        ax.plot(self.losses, lw=.5, alpha=.5, c='tab:blue')
-        ax.plot(smooth(self.losses), c='tab:blue', label='training (smoothed)')
-        if self._valid: ax.plot(*zip(*self._valid), 'o-', c='tab:orange', label='validation')
-        ax.set(xlabel='training batches', ylabel='loss', yscale='log' if log else 'linear')
-        ax.legend()
-        return fig
+# %% ../nbs/06_progress.ipynb #12be3829
+@patch
+def _show(self:ProgressCB, learn, now):
+    self._bar.set_postfix_str(f'loss {float(learn.loss.detach().mean()):.3f}', refresh=False)
+    self._bar.update(self._done - self._bar.n)
+    self._drawn = now
+    if self.plot and learn.training and now - self._redrawn > 1 and _IN_NOTEBOOK: self._redraw()
+
+@patch
+def _redraw(self:ProgressCB):
+    fig = self.plot_loss()
+    self._out.curve(fig)
+    plt.close(fig)
+    self._redrawn = time.perf_counter()
+
+# %% ../nbs/06_progress.ipynb #12be382b
+@patch
+def _all_rows(self:ProgressCB, learn):
+    return next((cb.rows for cb in (self._own, *learn.cbs) if isinstance(cb, MetricsCB)), [])
+@patch
+def after_epoch(self:ProgressCB, learn):
+    if self._own: self._own.after_epoch(learn)
+
+@patch
+def cleanup_epoch(self:ProgressCB, learn):
+    if self._own: self._own.cleanup_epoch(learn)
+    if self._out is None: return
+    if self._done: self._show(learn, time.perf_counter())
+    rows = self._all_rows(learn)
+    new, self._n_rows = rows[self._n_rows:], len(rows)
+    if not new: return
+    self._rows += new
+    if new[-1]['phase'] == 'valid': self._valid.append((len(self._losses) + len(self._tail), new[-1]['loss']))
+    self._out.row(self._rows)
+
+@patch
+def cleanup_fit(self:ProgressCB, learn):
+    out, self._out = self._out, None
+    if out is None: return
+    fig = self.plot_loss() if self.plot and _IN_NOTEBOOK and self.losses else None
+    out.close(self._rows, fig)
+    if fig is not None: plt.close(fig)
+
+# %% ../nbs/06_progress.ipynb #12be382d
+@patch
+def plot_loss(self:ProgressCB,
+    log=False,  # a logarithmic axis for the loss
+):
+    "The training loss by batch, smoothed and single, and the validation loss; returns the figure"
+    fig, ax = plt.subplots(figsize=(6, 3.2), layout='constrained')
+    ax.plot(self.losses, lw=.5, alpha=.5, c='tab:blue')
+    ax.plot(smooth(self.losses), c='tab:blue', label='training (smoothed)')
+    if self._valid: ax.plot(*zip(*self._valid), 'o-', c='tab:orange', label='validation')
+    ax.set(xlabel='training batches', ylabel='loss', yscale='log' if log else 'linear')
+    ax.legend()
+    return fig

@@ -61,7 +61,8 @@ def resnet(
 ):
     "A residual net for images of any size: a convolution, a block of stride 2 for each further number, the mean over the image, scores"
     if len(nfs) < 2:
-        raise ValueError(f"nfs={nfs}: a residual net needs at least two numbers of channels, one before and one after the first block")
+        raise ValueError(f"nfs={nfs}: a residual net needs at least two numbers of channels, one before and one "
+                         "after the first block")
     blocks = [ResBlock(i, o, stride=2, act=act, norm=norm) for i, o in zip(nfs, nfs[1:])]
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), *([nn.Dropout(drop)] if drop else []), nn.Linear(nfs[-1], n_out)]
     return nn.Sequential(conv(n_in, nfs[0], stride=1, act=act, norm=norm), *blocks, *head)
@@ -77,7 +78,8 @@ class Summary(list):
                          for r in self._cells())
     def _repr_html_(self):
         def cell(i, c, tag): return f'<{tag} style="text-align:{"left" if i < 3 else "right"}">{escape(c)}</{tag}>'
-        rows = [''.join(cell(i, c, tag) for i, c in enumerate(r)) for r, tag in zip(self._cells(), ['th'] + ['td']*len(self))]
+        rows = [''.join(cell(i, c, tag) for i, c in enumerate(r)) for r,
+                tag in zip(self._cells(), ['th'] + ['td']*len(self))]
         return '<table>' + ''.join(f'<tr>{o}</tr>\n' for o in rows) + '</table>'
 
 def _shape(out):
@@ -137,7 +139,8 @@ class _Stop(Callback):
 def _seen(learn, training, cbs=None):
     "The first batch, as the callbacks change it; the Learner stays as it was"
     stop = _Stop()
-    with keep_order(learn._loader(training)): probe(learn).fit(1, train=training, valid=not training, cbs=[*_listify(cbs), stop])
+    with keep_order(learn._loader(training)): probe(learn).fit(1, train=training, valid=not training,
+                                                               cbs=[*_listify(cbs), stop])
     return stop.batch
 
 def show_image_batch(
@@ -151,7 +154,8 @@ def show_image_batch(
     (x, *_), y = split_batch(_seen(learn, training, cbs), learn.n_inp)
     classes = getattr(learn.dls, 'classes', None)
     titles = [classes[int(o)] if classes else str(o.item()) for o in y[0][:max_n]] if y and y[0].dim() == 1 else None
-    return show_images(x[:max_n], titles=titles, **{'imsize': 1.3, 'ncols': min(6, max_n), 'layout': 'constrained', **kwargs})
+    return show_images(x[:max_n], titles=titles,
+                       **{'imsize': 1.3, 'ncols': min(6, max_n), 'layout': 'constrained', **kwargs})
 
 Learner.show_image_batch = show_image_batch
 
@@ -311,7 +315,8 @@ def show_worst(
     **kwargs,      # for `show_images`
 ):
     "The images with the highest cross-entropy, with the true class and the predicted one; returns the figure"
-    if res.inputs is None: raise ValueError("there are no images among these predictions: take learn.capture_preds(inps=True)")
+    if res.inputs is None: raise ValueError("there are no images among these predictions: take "
+                                            "learn.capture_preds(inps=True)")
     worst = F.cross_entropy(res.preds, res.targets, reduction='none').topk(min(n, len(res.preds))).indices
     names = classes or list(map(str, range(res.preds.shape[1])))
     sure = res.preds.softmax(1)
