@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CLASSES', 'verify', 'find_fashion_mnist', 'standin', 'TensorLoader', 'bytes_to_float', 'keep_order', 'first_batch',
-           'collate_dict', 'DataLoaders', 'get_dls', 'inplace', 'collate_device', 'fashion_mnist', 'synth_dls']
+           'collate_dict', 'get_dls', 'DataLoaders', 'inplace', 'collate_device', 'fashion_mnist', 'synth_dls']
 
 # %% ../nbs/01_data.ipynb #0d753632
 import functools, hashlib, os, socket, warnings
@@ -72,7 +72,7 @@ def find_fashion_mnist(
 
 # %% ../nbs/01_data.ipynb #00bbb011
 def _garment(c, u, v, r):
-    "Signed distance (negative inside) from the outline of class `c` at `u` (right) and `v` (down), both in -1..1; `r` varies the cut"
+    "Signed distance (inside: negative) from the outline of class `c` at `u` (right), `v` (down), -1..1; `r` varies it"
     a, w, l = u.abs(), .34 + .1*r[0], .55 + .2*r[1]
     def both(*ds): return functools.reduce(torch.maximum, ds)
     def union(*ds): return functools.reduce(torch.minimum, ds)
@@ -106,7 +106,7 @@ def standin(
     n:int=60_000,  # images, as many of each class
     seed:int=0,    # the same seed draws the same images
 ):
-    "Ten classes of drawn garments, (n, 28, 28) uint8, and their labels, (n,) int64: what stands in for Fashion-MNIST offline"
+    "Ten classes of drawn garments, (n, 28, 28) uint8, and their labels, (n,) int64: the stand-in for Fashion-MNIST"
     g = torch.Generator().manual_seed(seed)
     y = (torch.arange(n) % 10)[torch.randperm(n, generator=g)]
     x, t = torch.empty(n, 28, 28, dtype=torch.uint8), torch.linspace(-1.1, 1.1, 28)
@@ -127,7 +127,7 @@ def standin(
 class TensorLoader:
     "Batches from tensors in memory, indexed whole; the order depends on `seed` and the epoch, on nothing else"
     def __init__(self,
-        *data,                # tensors with a first dimension of the same length; or one dict, list or named tuple of them
+        *data,                # tensors with a first dimension of one length; or a dict, list or named tuple of them
         bs:int=64,            # samples in a batch; the last one may be smaller
         shuffle:bool=False,   # a new order each epoch
         seed:int=0,           # of the order
@@ -218,6 +218,19 @@ def collate_dict(
         return tuple(cols[o] for o in names)
     return _f
 
+def get_dls(
+    *dss,        # data sets: the first to train, the others to validate or test
+    bs:int,      # for training; twice that for the others
+    seed:int=0,  # of the order of the training data
+    **kwargs,    # for `DataLoader`
+):
+    "A `DataLoader` for each data set, the first one shuffled, each with a random generator of its own"
+    def dl(i, ds):
+        return DataLoader(ds, batch_size=bs if i == 0 else bs * 2, shuffle=i == 0,
+                          generator=torch.Generator().manual_seed(seed + i), **kwargs)
+    return [dl(i, o) for i, o in enumerate(dss)]
+
+# %% ../nbs/01_data.ipynb #62941ebc
 class DataLoaders:
     "Loaders for training and validation, and more if there are any"
     def __init__(self,
@@ -256,9 +269,9 @@ class DataLoaders:
         n:int,      # samples to hold out: the last ones
         **kwargs,   # what is to differ in the new training loader, as `bs` and `tfm`
     ):
-        "Loaders of the training data alone, a part of it held out to validate on: for choices that the validation data must not see"
-        if not 0 < n < self.train.n: raise ValueError(f"n={n}: hold out at least one of the {self.train.n:,} "
-                                                      "samples, and not all")
+        "Loaders of the training data alone, a part of it held out: for choices that the validation data must not see"
+        if not 0 < n < self.train.n:
+            raise ValueError(f"n={n}: hold out at least one of the {self.train.n:,} samples, and not all")
         train, held = [map_nested(lambda t: t[i], self.train.data) for i in (slice(None, -n), slice(-n, None))]
         valid = self.train.new(held, bs=2*self.train.bs, shuffle=False, drop_last=False)
         return DataLoaders(self.train.new(train, **kwargs), valid, name=f'{self.name}, {n:,} held out',
@@ -266,18 +279,6 @@ class DataLoaders:
 
     def __iter__(self): return (o for o in (self.train, self.valid, self.test) if o is not None)
     def __repr__(self): return f"DataLoaders({self.name!r}: {', '.join(f'{len(o)} batches' for o in self)})"
-
-def get_dls(
-    *dss,        # data sets: the first to train, the others to validate or test
-    bs:int,      # for training; twice that for the others
-    seed:int=0,  # of the order of the training data
-    **kwargs,    # for `DataLoader`
-):
-    "A `DataLoader` for each data set, the first one shuffled, each with a random generator of its own"
-    def dl(i, ds):
-        return DataLoader(ds, batch_size=bs if i == 0 else bs * 2, shuffle=i == 0,
-                          generator=torch.Generator().manual_seed(seed + i), **kwargs)
-    return [dl(i, o) for i, o in enumerate(dss)]
 
 # %% ../nbs/01_data.ipynb #3ca40fa2
 def inplace(
@@ -308,7 +309,7 @@ def fashion_mnist(
     strict:bool=None,    # True: an error rather than the stand-in; None: as `$MINIAI_STRICT` says
     download:bool=True,  # fetch the files if they are nowhere
 )->DataLoaders:
-    "Fashion-MNIST in batches of images (n, 1, 28, 28) in 0 to 1 and labels (n,); a drawn stand-in where it can't be had"
+    "Fashion-MNIST in batches of images (n, 1, 28, 28) in 0 to 1 and labels (n,); offline, a drawn stand-in"
     if strict is None: strict = os.environ.get('MINIAI_STRICT', '0') not in ('', '0')
     try:
         found = find_fashion_mnist(root, download)

@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np, torch, torch.nn.functional as F
 from torch import nn, optim
 from .activations import ActivationStats, dead_share
-from .core import keep_random, map_nested, random_states, set_random_states, split_batch, to_device
+from .core import keep_random, map_nested, patch, random_states, set_random_states, split_batch, to_device
 from .data import first_batch
 from .hooks import HooksCallback, main_tensor
 from .learner import Callback, CancelFitException, Learner, TrainCB, TrainLearner, _checked_lr
@@ -61,52 +61,53 @@ class _Bench:
 
 def _rms(t): return t.detach().float().square().mean().sqrt()
 
-def _check_loop(learn):
-    learn._check(1, True, False)
-    if learn.opt_func: _checked_lr(learn.lr)
-    return True, f'{learn._providers("predict")[0]} trains', ''
-
 def _scores(b):
     "Scores with the classes second, and integer labels, when this is a classification; else None"
     preds, y = b.evaluate(), b.y[0] if b.y else None
     if not isinstance(preds, torch.Tensor) or not isinstance(y, torch.Tensor): return None
     if preds.ndim < 2 or y.is_floating_point() or y.ndim != preds.ndim - 1: return None
-    if preds.shape[:1] + preds.shape[2:] != y.shape == preds.shape[:-1]: preds = preds.movedim(-1,
-                                                                                               1)  # (n, time, classes)
+    if preds.shape[:1] + preds.shape[2:] != y.shape == preds.shape[:-1]:  # (n, time, classes)
+        preds = preds.movedim(-1, 1)
     return preds, y
 
+# %% ../nbs/09_diagnose.ipynb #a11b0d26
 def _check_labels(b):
     if (s := _scores(b)) is None: return None, 'no integer labels', ''
     lo, hi, c = int(s[1].min()), int(s[1].max()), s[0].shape[1]
-    return 0 <= lo and hi < c, f'labels from {lo} to {hi}, {c} scores', 'mend the labels, or give the last layer more outputs'
+    seen = f'labels from {lo} to {hi}, {c} scores'
+    return 0 <= lo and hi < c, seen, 'mend the labels, or give the last layer more outputs'
 
 def _check_shapes(b):
     preds, y = b.evaluate(), b.y[0] if b.y else None
     if not isinstance(preds, torch.Tensor) or not isinstance(y, torch.Tensor):
         return None, 'predictions or targets are not one tensor', ''
-    seen = f'predictions {tuple(preds.shape)}, targets {tuple(y.shape)}'
-    scores = preds.ndim > 1 and preds.shape[1] > 1
+    seen, scores = f'predictions {tuple(preds.shape)}, targets {tuple(y.shape)}', preds.ndim > 1 and preds.shape[1] > 1
     if not y.is_floating_point():
         column = scores and y.ndim == preds.ndim and y.shape[1] == 1
-        return (False, seen, 'labels are one number for each sample: '
-                             'y.squeeze(1)') if column else (None, 'labels are integers', '')
-    if scores and y.ndim == preds.ndim - 1: return False, f'{seen} of {y.dtype}', 'if these are labels, they are integers: y.long()'
+        if column: return False, seen, 'labels are one number for each sample: y.squeeze(1)'
+        return None, 'labels are integers', ''
+    if scores and y.ndim == preds.ndim - 1:
+        return False, f'{seen} of {y.dtype}', 'if these are labels, they are integers: y.long()'
     return preds.shape == y.shape, seen, 'give both the same shape: the loss would broadcast one over the other'
 
 def _check_targets(b):
     preds, y = main_tensor(b.evaluate()), b.y[0] if b.y else None
-    if preds is None or not isinstance(y, torch.Tensor) or not y.is_floating_point(): return None, 'no floating-point targets', ''
-    seen = f'mean {y.float().mean():.3g}, std {y.float().std(correction=0):.3g}; predictions begin at a size of {_rms(preds):.2g}'
-    return bool(_rms(y) <= 20*max(1, _rms(preds))), seen, 'standardise them, (y - mean)/std, and undo it in the predictions'
+    if preds is None or not isinstance(y, torch.Tensor) or not y.is_floating_point():
+        return None, 'no floating-point targets', ''
+    y, size = y.float(), _rms(preds)
+    return (bool(_rms(y) <= 20*max(1, size)),
+            f'mean {y.mean():.3g}, std {y.std(correction=0):.3g}; predictions begin at a size of {size:.2g}',
+            'standardise them, (y - mean)/std, and undo it in the predictions')
 
 def _check_input(b):
     if (x := main_tensor(b.x)) is None: return None, 'the input is not of floating-point numbers', ''
-    mean, std, finite = x.float().mean().item(), x.float().std().item(), bool(x.isfinite().all())
-    seen = f'mean {mean:.3g}, std {std:.3g}' + ('' if finite else ', not all finite')
-    if not finite: return False, seen, f'{int((~x.isfinite()).sum())} values are NaN or infinite: drop these samples, or fill them in'
+    mean, std, bad = x.float().mean().item(), x.float().std().item(), int((~x.isfinite()).sum())
+    seen = f'mean {mean:.3g}, std {std:.3g}' + ', not all finite'*bool(bad)
+    if bad: return False, seen, f'{bad} values are NaN or infinite: drop these samples, or fill them in'
     return (.02 < std < 20 and abs(mean) < 10*std, seen,
             'bring the input to a mean near 0 and a standard deviation near 1 (bytes: divide by 255)')
 
+# %% ../nbs/09_diagnose.ipynb #a11b0d28
 def _check_loss(b):
     if (s := _scores(b)) is None: return None, 'not a classification', ''
     with torch.no_grad(): loss = b.learn.loss_func(b.evaluate(), *b.y)
@@ -118,7 +119,12 @@ def _check_loss(b):
             f'{loss.item():.2f}, chance gives ln {s[0].shape[1]} = {chance:.2f}',
             'scale the last layer down, or the input; a loss far above chance is confidently wrong from the start')
 
-# %% ../nbs/09_diagnose.ipynb #2c4a74ec
+# %% ../nbs/09_diagnose.ipynb #a11b0d2a
+def _check_loop(learn):
+    learn._check(1, True, False)
+    if learn.opt_func: _checked_lr(learn.lr)
+    return True, f'{learn._providers("predict")[0]} trains', ''
+
 def _check_gradients(b):
     loss = b.learn.loss_func(b.model.train()(*b.x), *b.y)
     if not isinstance(loss, torch.Tensor) or not loss.requires_grad:
@@ -138,6 +144,7 @@ def _check_optimizer(b):
     seen = f'{len(known)} parameters' + (f'; it does not know {", ".join(missing[:4])}' if missing else '')
     return not missing, seen, 'give opt_func all of model.parameters()'
 
+# %% ../nbs/09_diagnose.ipynb #a11b0d2c
 def _check_mixing(b):
     x = main_tensor(b.x)
     if x is None or len(x) < 2: return None, 'needs a floating-point input of two samples', ''
@@ -158,6 +165,7 @@ def _check_repeatable(b):
     return (torch.equal(one, two) or bool((one - two).abs().max() <= 1e-6*one.abs().max()), 'evaluated twice',
             'something random is left on in evaluation: use nn.Dropout, not F.dropout without training=self.training')
 
+# %% ../nbs/09_diagnose.ipynb #a11b0d2e
 def _check_last_batch(b):
     dl = b.learn._loader(True)
     n = getattr(dl, 'n', None) or (len(dl.dataset) if hasattr(getattr(dl, 'dataset', None), '__len__') else None)
@@ -167,7 +175,8 @@ def _check_last_batch(b):
     seen = f'{last} sample' + 's'*(last > 1)
     if last > 1: return True, seen, ''
     try: b.model.train()(*map_nested(lambda t: t[:1], b.x))
-    except ValueError as e: return False, f'{seen}: {e}', 'leave it out, drop_last=True: one sample has no variance for a batch norm'
+    except ValueError as e:
+        return False, f'{seen}: {e}', 'leave it out, drop_last=True: one sample has no variance for a batch norm'
     return True, seen, ''
 
 def _check_validation(b):
@@ -182,6 +191,7 @@ def _check_validation(b):
             f'input of mean {mean_v:.3g} and std {std_v:.3g}, in training {mean:.3g} and {std:.3g}',
             'bring the data to one scale: validation with the mean and standard deviation of the training data')
 
+# %% ../nbs/09_diagnose.ipynb #a11b0d30
 def _by_heart(model, loss_func, x, y, lr, steps=60):
     "Losses of a copy of the model that is trained on the same few samples, step by step"
     model = copy.deepcopy(model)
@@ -204,10 +214,12 @@ def _check_overfit(b, n=8):
         if learnt := losses[-1] < .5*losses[0] or losses[0] < 1e-3: break
     seen = f'loss of {n} samples from {losses[0]:.3g} to {losses[-1]:.3g} in {len(losses)} steps of Adam'
     if scores is not None and losses[-1] < -.01:
-        return False, seen, 'the loss of a classifier is never below 0: cross_entropy takes scores, nll_loss what log_softmax makes of them'
+        return False, seen, ('the loss of a classifier is never below 0: cross_entropy takes scores, '
+                             'nll_loss what log_softmax makes of them')
     return (learnt, seen, 'a model that cannot learn eight samples by heart has a bug, or gradients that vanish: '
             'look at loss, labels and initialisation')
 
+# %% ../nbs/09_diagnose.ipynb #2c4a74ec
 _CHECKS = {'loop': _check_loop, 'labels': _check_labels, 'shapes': _check_shapes, 'targets': _check_targets,
            'input': _check_input, 'loss at the start': _check_loss, 'gradients': _check_gradients,
            'optimizer': _check_optimizer, 'samples apart': _check_mixing, 'repeatable': _check_repeatable,
@@ -288,61 +300,72 @@ class DiagnoseCB(Callback):
         left = [p.grad.detach().abs().max() for p in self.weights.values() if p.grad is not None]
         if left: self.left_over.append(torch.stack(left).amax())
 
-    def after_predict(self, learn):
-        if not learn.training or not self._looks(): return
-        if self.eval_mode is None and any(_has_modes(m) and not m.training
-                                          for m in learn.model.modules()): self.eval_mode = self.n
-        inputs, targets = split_batch(learn.batch, learn.n_inp)
-        x, preds, y = main_tensor(inputs), main_tensor(learn.preds), targets[0] if targets else None
-        if x is not None and len(self.inputs) < 50:
-            x = x.detach().float()
-            self.inputs.append(torch.stack([x.mean(), x.std()]))
-        if not isinstance(y, torch.Tensor): return
-        if _outer(preds, y): self.broadcast = tuple(preds.shape), tuple(y.shape)
-        if preds is not None and y.is_floating_point() and len(self.targets) < 50:
-            t = y.detach().float()
-            self.targets.append(torch.stack([t.mean(), t.std(correction=0), _rms(t), _rms(preds)]))
-        if y.is_floating_point() or y.ndim != 1: return
-        if len(self.labels) < 200: self.labels.append(y.detach())
-        if preds is not None and preds.ndim == 2 and preds.shape[1] > 1:
-            p, self.n_classes = preds.detach().float(), preds.shape[1]
-            self.sums.append(torch.stack([(p.sum(1) - 1).abs().amax(), p.amin()]))
+# %% ../nbs/09_diagnose.ipynb #d5e003bd
+@patch
+def after_predict(self:DiagnoseCB, learn):
+    if not learn.training or not self._looks(): return
+    if self.eval_mode is None and any(_has_modes(m) and not m.training
+                                      for m in learn.model.modules()): self.eval_mode = self.n
+    inputs, targets = split_batch(learn.batch, learn.n_inp)
+    x, preds, y = main_tensor(inputs), main_tensor(learn.preds), targets[0] if targets else None
+    if x is not None and len(self.inputs) < 50:
+        x = x.detach().float()
+        self.inputs.append(torch.stack([x.mean(), x.std()]))
+    if not isinstance(y, torch.Tensor): return
+    if _outer(preds, y): self.broadcast = tuple(preds.shape), tuple(y.shape)
+    if preds is not None and y.is_floating_point() and len(self.targets) < 50:
+        t = y.detach().float()
+        self.targets.append(torch.stack([t.mean(), t.std(correction=0), _rms(t), _rms(preds)]))
+    if y.is_floating_point() or y.ndim != 1: return
+    if len(self.labels) < 200: self.labels.append(y.detach())
+    if preds is not None and preds.ndim == 2 and preds.shape[1] > 1:
+        p, self.n_classes = preds.detach().float(), preds.shape[1]
+        self.sums.append(torch.stack([(p.sum(1) - 1).abs().amax(), p.amin()]))
 
-    def after_loss(self, learn): self._epoch.append(learn.loss.detach().float().mean())
+@patch
+def after_loss(self:DiagnoseCB, learn): self._epoch.append(learn.loss.detach().float().mean())
 
-    def after_backward(self, learn):
-        if not self._looks(early=20): return
-        self._old = {nm: p.detach().clone() for nm, p in self.weights.items()}
-        self._grads = [p.new_zeros(()).float() if p.grad is None else _rms(p.grad) for p in self.weights.values()]
+# %% ../nbs/09_diagnose.ipynb #d5e003bf
+@patch
+def after_backward(self:DiagnoseCB, learn):
+    if not self._looks(early=20): return
+    self._old = {nm: p.detach().clone() for nm, p in self.weights.items()}
+    self._grads = [p.new_zeros(()).float() if p.grad is None else _rms(p.grad) for p in self.weights.values()]
 
-    def after_step(self, learn):
-        if self._old is None: return
-        steps = [_rms(p.detach() - self._old[nm]) for nm, p in self.weights.items()]
-        self.rows.append((self.n, torch.stack([*self._grads, *map(_rms, self._old.values()), *steps])
-                          if steps else torch.zeros(0)))
-        self._old = None
+@patch
+def after_step(self:DiagnoseCB, learn):
+    if self._old is None: return
+    steps = [_rms(p.detach() - self._old[nm]) for nm, p in self.weights.items()]
+    self.rows.append((self.n, torch.stack([*self._grads, *map(_rms, self._old.values()), *steps])
+                      if steps else torch.zeros(0)))
+    self._old = None
 
-    def cleanup_batch(self, learn):
-        self._old = None
-        self.n += learn.training
-        for cb in self.parts: cb.cleanup_batch(learn)
+@patch
+def cleanup_batch(self:DiagnoseCB, learn):
+    self._old = None
+    self.n += learn.training
+    for cb in self.parts: cb.cleanup_batch(learn)
 
-    def cleanup_epoch(self, learn):
-        if learn.training: self.losses += self._epoch
-        elif self._epoch: self.valid_losses.append((len(self.losses), torch.stack(self._epoch).mean()))
+@patch
+def cleanup_epoch(self:DiagnoseCB, learn):
+    if learn.training: self.losses += self._epoch
+    elif self._epoch: self.valid_losses.append((len(self.losses), torch.stack(self._epoch).mean()))
 
-    def cleanup_fit(self, learn):
-        for cb in self.parts: cb.cleanup_fit(learn)
-        self._old, self.weights = None, dict.fromkeys(self.weights)
+@patch
+def cleanup_fit(self:DiagnoseCB, learn):
+    for cb in self.parts: cb.cleanup_fit(learn)
+    self._old, self.weights = None, dict.fromkeys(self.weights)
 
-    def seen(self)->Seen:
-        "Losses by batch, validation losses by epoch; size of gradient, weights and step of each weight tensor by batch looked at"
-        cpu = lambda ts: torch.stack(ts).cpu().numpy() if ts else np.zeros(0)
-        rows = cpu([r for _, r in self.rows]).reshape(len(self.rows), 3, len(self.weights))
-        keep = [i for i, nm in enumerate(self.weights) if nm not in self.frozen]
-        grads, sizes, steps = rows[:, :, keep].transpose(1, 0, 2)
-        return Seen(cpu(self.losses), cpu([v for _, v in self.valid_losses]), [n for n, _ in self.valid_losses],
-                    np.array([n for n, _ in self.rows]), [list(self.weights)[i] for i in keep], grads, sizes, steps)
+# %% ../nbs/09_diagnose.ipynb #d5e003c1
+@patch
+def seen(self:DiagnoseCB)->Seen:
+    "Losses by batch and, in validation, by epoch; size of gradient, weights and step of each weight tensor"
+    cpu = lambda ts: torch.stack(ts).cpu().numpy() if ts else np.zeros(0)
+    rows = cpu([r for _, r in self.rows]).reshape(len(self.rows), 3, len(self.weights))
+    keep = [i for i, nm in enumerate(self.weights) if nm not in self.frozen]
+    grads, sizes, steps = rows[:, :, keep].transpose(1, 0, 2)
+    return Seen(cpu(self.losses), cpu([v for _, v in self.valid_losses]), [n for n, _ in self.valid_losses],
+                np.array([n for n, _ in self.rows]), [list(self.weights)[i] for i in keep], grads, sizes, steps)
 
 # %% ../nbs/09_diagnose.ipynb #d16412a6
 SEVERITIES = ('critical', 'warning', 'note')
@@ -404,7 +427,9 @@ class Finding:
     curve: Curve = None    # the numbers to draw
     cause: str = ''        # what may be behind it; '': as in `EXPLAIN`
     advice: str = ''       # what to try; '': as in `EXPLAIN`
-    def __post_init__(self): self.cause, self.advice = self.cause or EXPLAIN[self.kind][0], self.advice or EXPLAIN[self.kind][1]
+    def __post_init__(self):
+        cause, advice = EXPLAIN[self.kind]
+        self.cause, self.advice = self.cause or cause, self.advice or advice
     def __repr__(self):
         where = f' in {self.layer}' if self.layer else ''
         return (f'{self.severity.upper()}: {self.kind}{where}, from batch {self.first_batch}\n   seen:  '
@@ -440,7 +465,8 @@ class Findings(list):
         if not self: return '<p>Nothing was found to be wrong.</p>'
         def row(f):
             where = f'<br>{escape(f.layer)}' if f.layer else ''
-            picture = f'<img width="290" alt="{escape(f.evidence)}" src="data:image/png;base64,{b64encode(f.png()).decode()}">'
+            png = b64encode(f.png()).decode()
+            picture = f'<img width="290" alt="{escape(f.evidence)}" src="data:image/png;base64,{png}">'
             cells = (f'<b>{f.kind}</b>{where}<br>{f.severity}, from batch {f.first_batch}', escape(f.evidence),
                      escape(f.cause), escape(f.advice), picture)
             return '<tr style="text-align:left;vertical-align:top">' + ''.join(f'<td style="text-align:left">{c}</td>'
@@ -465,7 +491,8 @@ def _rule_non_finite(cb, s):
         share, at = r.stats.non_finite/r.stats.counts.sum(1), r.stats.batches[bad[0]]
         seen = f'{r.stats.non_finite[bad[0]]} of its outputs are NaN or infinite'
         if lost and lost[0] < at:
-            seen = f'the loss of batch {lost[0]} is {s.loss[lost[0]]}, and in batch {at}, the next that was looked into, {seen}'
+            seen = (f'the loss of batch {lost[0]} is {s.loss[lost[0]]}, and in batch {at}, '
+                    f'the next that was looked into, {seen}')
         return [Finding('non_finite', 'critical', r.label, min([at, *lost]), seen,
                         Curve(r.stats.batches, {'share': share}, 'share not finite'), *why)]
     return [Finding('non_finite', 'critical', None, k, f'the loss of batch {k} is {s.loss[k]}', _loss_curve(s), *why)
@@ -495,7 +522,8 @@ def _merged(found):
     "One finding for several layers: the worst, then the earliest, with the others in its evidence"
     if not found: return []
     first, *others = sorted(found, key=lambda f: (SEVERITIES.index(f.severity), f.first_batch))
-    if others: first.evidence += f'; likewise {", ".join(f.layer for f in others[:3])}' + f' and {len(others) - 3} more'*(len(others) > 3)
+    more = f' and {len(others) - 3} more'*(len(others) > 3)
+    if others: first.evidence += f'; likewise {", ".join(f.layer for f in others[:3])}{more}'
     return [first]
 
 def _rule_near_zero(cb, s):
@@ -700,7 +728,7 @@ SYMPTOM_OF = {  # what needs no finding of its own when one of these explains it
 def diagnose(
     learn,  # Learner with a `DiagnoseCB` among its callbacks, after or during a fit
 )->Findings:
-    "What is wrong with the training that a `DiagnoseCB` has watched, worst first, and of those that are as bad the earliest"
+    "What is wrong with the training that a `DiagnoseCB` has watched, worst first, of the equally bad the earliest"
     cb = next((o for o in learn.cbs if isinstance(o, DiagnoseCB)), None)
     if cb is None: raise ValueError("nothing was watched: put a DiagnoseCB() into the Learner's cbs, and fit")
     if not cb.losses: raise ValueError("nothing is recorded yet: run learn.fit(1), then diagnose")
@@ -770,23 +798,26 @@ class NaNGuardCB(HooksCallback):
         ok = torch.stack([o.to(learn.loss.device) for _, o in self._seen]).tolist()
         if not all(ok): self._stop(learn, self._seen[ok.index(False)][0])
 
-    def _stop(self, learn, where):
-        bad = [nm for nm, p in learn.model.named_parameters() if p.numel() and not _finite(p)]
-        if bad and where != 'the batch': where = f'{bad[0]}, since the step before,'
-        self.incident = Incident(where, learn.epoch, learn.iter, learn.loss.item(), self.path and str(self.path))
-        if self.path: self._save(learn)
-        learn.model.zero_grad(set_to_none=True)  # nothing of it reaches a later fit
-        print(f'NaNGuardCB stops the fit: {self.incident!r}; the weights are those before the step'
-              + (f'. See it again: replay_incident({str(self.path)!r})' if self.path else ''))
-        raise CancelFitException()
+# %% ../nbs/09_diagnose.ipynb #d5e009bd
+@patch
+def _stop(self:NaNGuardCB, learn, where):
+    bad = [nm for nm, p in learn.model.named_parameters() if p.numel() and not _finite(p)]
+    if bad and where != 'the batch': where = f'{bad[0]}, since the step before,'
+    self.incident = Incident(where, learn.epoch, learn.iter, learn.loss.item(), self.path and str(self.path))
+    if self.path: self._save(learn)
+    learn.model.zero_grad(set_to_none=True)  # nothing of it reaches a later fit
+    print(f'NaNGuardCB stops the fit: {self.incident!r}; the weights are those before the step'
+          + (f'. See it again: replay_incident({str(self.path)!r})' if self.path else ''))
+    raise CancelFitException()
 
-    def _save(self, learn):
-        i = self.incident
-        torch.save(dict(where=i.where, epoch=i.epoch, batch=i.batch, loss=i.loss, data=_plain(learn.batch),
-                        model={k: self._buffers.get(k, v.detach()) for k, v in learn.model.state_dict().items()},
-                        training={nm: m.training for nm, m in learn.model.named_modules()},
-                        random=self._random), self.path)
-        _guarded[str(Path(self.path).resolve())] = learn
+@patch
+def _save(self:NaNGuardCB, learn):
+    i = self.incident
+    torch.save(dict(where=i.where, epoch=i.epoch, batch=i.batch, loss=i.loss, data=_plain(learn.batch),
+                    model={k: self._buffers.get(k, v.detach()) for k, v in learn.model.state_dict().items()},
+                    training={nm: m.training for nm, m in learn.model.named_modules()},
+                    random=self._random), self.path)
+    _guarded[str(Path(self.path).resolve())] = learn
 
 # %% ../nbs/09_diagnose.ipynb #d5e010bb
 def replay_incident(

@@ -29,7 +29,7 @@ class Hook:
         m,               # `nn.Module` to hang on
         f,               # called with hook, module, inputs and output; what it returns is not used
         name='',         # of the module in its model, for messages and plots
-        backward=False,  # True: call it in the backward pass, with the gradient of the loss by the output in place of the output
+        backward=False,  # True: call it in the backward pass, with the loss's gradient by the output for the output
     ):
         if not isinstance(m, nn.Module):
             raise TypeError(f"a hook hangs on a module, and {m!r} is none: give a layer of the model, as model[0]")
@@ -43,8 +43,8 @@ class Hook:
                                "(nn.DataParallel), "
                                "where statistics would get lost: train on one device, or a process for each")
         if not self.backward: self.f(self, mod, inp, outp)
-        elif (t := main_tensor(outp)) is not None and t.requires_grad: t.register_hook(partial(self._backward,
-                                                                                               mod, inp))
+        elif (t := main_tensor(outp)) is not None and t.requires_grad:
+            t.register_hook(partial(self._backward, mod, inp))
 
     def _backward(self, mod, inp, grad): self.f(self, mod, inp, grad)
 
@@ -90,7 +90,7 @@ def _is_block(m): return type(m).__module__ == 'torch.nn.modules.activation' or 
 def blocks(
     model,  # `nn.Module`
 )->dict:
-    "The blocks of a model, by name: its children that have weights or are activations; a lone child is opened, a model without any is itself the block"
+    "The blocks of a model, by name: its children with weights, and activations; a lone child is opened; or the model"
     prefix, children = '', dict(model.named_children())
     while len(children) == 1 and any(True for _ in next(iter(children.values())).children()):
         (nm, m), = children.items()
@@ -99,7 +99,7 @@ def blocks(
 
 def find_modules(
     model,         # `nn.Module`
-    which=None,    # names or modules, one or several; a function that takes a module and returns True for those wanted; None: `blocks`
+    which=None,    # names or modules, one or several; a function of a module, True for those wanted; None: `blocks`
 )->dict:
     "Modules of a model by name; ValueError if one of them is not there, or if there are none"
     if which is None: return blocks(model)

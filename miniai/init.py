@@ -85,37 +85,6 @@ def _output(model, mod, inputs):
     with torch.no_grad(), Hooks([mod], lambda hook, mod, inp, outp: outs.append(outp.float())): model(*inputs)
     return outs[0]
 
-def lsuv_init(
-    model,        # `nn.Module`: weights and biases change in place, nothing else does
-    *inputs,      # what the model takes: one batch; after two layers, `m, m_in, xb`, only `m_in` changes, until what `m` gives is right
-    tol=1e-3,     # mean and standard deviation may be so far from 0 and 1
-    max_iter=30,  # tries for each layer
-)->dict:
-    "Scale the layers one by one until their outputs have mean 0 and variance 1; returns what was found before, by layer (Mishkin and Matas, 2015)"
-    modes = [(m, m.training) for m in model.modules()]
-    called, found, before = {}, {}, {nm: t.clone() for nm, t in model.state_dict().items()}
-    try:
-        model.eval()
-        names = {m: nm for nm, m in model.named_modules() if _weighted(m)}
-        if not names: raise ValueError(f"{type(model).__name__} has no layer with a matrix of weights, so nothing "
-                                       "can be scaled")
-        if inputs and isinstance(inputs[0], nn.Module):
-            m, m_in, *inputs = inputs
-            if m_in not in names: raise ValueError(f"{m_in} is no layer of {type(model).__name__} with a matrix "
-                                                   "of weights: give the layer that is to change")
-            pairs = {m_in: m}
-        else:
-            with torch.no_grad(), Hooks(list(names), lambda hook, mod, inp,
-                                        outp: called.setdefault(mod)): model(*inputs)
-            pairs = {mod: mod for mod in called}
-        for mod, at in pairs.items(): found[names[mod]] = _scale(model, mod, at, names[mod], inputs, tol, max_iter)
-    except BaseException:
-        model.load_state_dict(before)
-        raise
-    finally:
-        for m, mode in modes: m.training = mode
-    return found
-
 def _scale(model, mod, at, name, inputs, tol, max_iter):
     shift = getattr(mod, 'bias', None) is not None
     for i in range(max_iter):
@@ -136,6 +105,38 @@ def _scale(model, mod, at, name, inputs, tol, max_iter):
     raise ValueError(f"layer {name} still has mean {mean:.3g} and standard deviation {std:.3g} after "
                      f"max_iter={max_iter} tries: "
                      "does something else set its weights, or is this the mean of a ReLU, which is never 0?")
+
+# %% ../nbs/12_init.ipynb #c8716aff
+def lsuv_init(
+    model,        # `nn.Module`: weights and biases change in place, nothing else does
+    *inputs,      # what the model takes: a batch; as `m, m_in, xb` only the layer `m_in` changes, for what `m` gives
+    tol=1e-3,     # mean and standard deviation may be so far from 0 and 1
+    max_iter=30,  # tries for each layer
+)->dict:
+    "Scale layer by layer to outputs of mean 0 and variance 1; returns what was found before (Mishkin and Matas, 2015)"
+    modes = [(m, m.training) for m in model.modules()]
+    called, found, before = {}, {}, {nm: t.clone() for nm, t in model.state_dict().items()}
+    try:
+        model.eval()
+        names = {m: nm for nm, m in model.named_modules() if _weighted(m)}
+        if not names: raise ValueError(f"{type(model).__name__} has no layer with a matrix of weights, so nothing "
+                                       "can be scaled")
+        if inputs and isinstance(inputs[0], nn.Module):
+            m, m_in, *inputs = inputs
+            if m_in not in names: raise ValueError(f"{m_in} is no layer of {type(model).__name__} with a matrix "
+                                                   "of weights: give the layer that is to change")
+            pairs = {m_in: m}
+        else:
+            def note(hook, mod, inp, outp): called.setdefault(mod)
+            with torch.no_grad(), Hooks(list(names), note): model(*inputs)
+            pairs = {mod: mod for mod in called}
+        for mod, at in pairs.items(): found[names[mod]] = _scale(model, mod, at, names[mod], inputs, tol, max_iter)
+    except BaseException:
+        model.load_state_dict(before)
+        raise
+    finally:
+        for m, mode in modes: m.training = mode
+    return found
 
 # %% ../nbs/12_init.ipynb #14114d78
 def clean_tb():

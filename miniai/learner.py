@@ -60,7 +60,7 @@ class SingleBatchCB(Callback):
 
 # %% ../nbs/04_learner.ipynb #cd5b4c5d
 class with_cbs:
-    "Wrap a method in `before_{nm}`, `after_{nm}` and, whatever happens, `cleanup_{nm}`; its level's cancel ends it quietly"
+    "Wrap a method in `before_{nm}`, `after_{nm}` and, in any case, `cleanup_{nm}`; its own cancel ends it quietly"
     def __init__(self,
         nm:str,  # 'batch', 'epoch' or 'fit'
     ):
@@ -390,7 +390,7 @@ def _loss(learn, targets):
                              f"{preds.shape[1]} scores, "
                              f"for the classes 0 to {preds.shape[1] - 1}: mend the labels, or {remedy}") from e
         given = f"predictions {_shape_of(preds)}, targets {', '.join(map(_shape_of, targets))}{_label_remedy(preds, y)}"
-        if not targets: given = f'no targets: {learn.n_inp} of the batch went to the model (n_inp), and nothing was left'
+        if not targets: given = f'no targets: {learn.n_inp} of the batch went to the model (n_inp), none was left'
         e.add_note(f'miniai: the loss was given {given}')
         raise
 
@@ -419,10 +419,10 @@ def _predict(learn, inputs):
 def _backward(learn):
     try: learn.loss.backward()
     except (AttributeError, RuntimeError) as e:
-        note = ''
-        if getattr(learn.loss, 'ndim', 1): note = f'is {_shape_of(learn.loss)}: a loss is one number, a tensor; take its mean'
-        elif not learn.loss.requires_grad: note = 'has no gradient: is there a detach(), an argmax or a no_grad() on its way?'
-        if note: e.add_note(f'miniai: the loss {note}')
+        if getattr(learn.loss, 'ndim', 1):
+            e.add_note(f'miniai: the loss is {_shape_of(learn.loss)}: a loss is one number, a tensor; take its mean')
+        elif not learn.loss.requires_grad:
+            e.add_note('miniai: the loss has no gradient: is there a detach(), an argmax or a no_grad() on its way?')
         raise
 
 def _step(learn):

@@ -64,7 +64,8 @@ table{border-collapse:collapse;font-size:14px} td,th{padding:3px 10px;border-bot
 .findings td{overflow-wrap:anywhere}
 .findings tr:first-child{display:none} .findings tr{display:flex;flex-wrap:wrap;padding:10px 0}
 .findings td{border:0;padding:2px 10px;flex:1 1 200px} .findings td:last-child{flex:0 1 300px}
-.findings td:nth-child(2)::before{content:"Seen: "} .findings td:nth-child(3)::before{content:"Cause: "} .findings td:nth-child(4)::before{content:"Try: "}
+.findings td:nth-child(2)::before{content:"Seen: "} .findings td:nth-child(3)::before{content:"Cause: "}
+.findings td:nth-child(4)::before{content:"Try: "}
 .loud{background:#a40000;color:#fff;padding:8px 12px} .says{color:#555;font-size:14px;margin:-10px 0 8px}
 """
 
@@ -82,6 +83,7 @@ _SAYS = {  # what one looks at
     'Dead units': 'Near zero: single values. Dead: units that gave zero for every sample of five batches in a '
                   'row; no gradient reaches their weights.'}
 
+# %% ../nbs/10_lesson.ipynb #b2c40f19
 def _img(fig, alt):
     w, h = fig.get_size_inches()
     fig.set_size_inches(min(w, 10.5), h)  # labels that can be read in half of a window
@@ -97,8 +99,10 @@ def _dead_table(astats):
         dead = [d for d in astats.dead_units() if d.layer == rec.name]
         nums = rec.stats.alive.shape[1], len({d.unit for d in dead}), sum(d.revival is None for d in dead)
         rows += f'<tr><td>{escape(rec.label)}</td>' + ''.join(f'<td align="right">{o}</td>' for o in nums) + '</tr>\n'
-    return f'<table>\n<tr><th>layer</th><th>units</th><th>dead at some time</th><th>dead at the end</th></tr>\n{rows}</table>'
+    heads = ''.join(f'<th>{o}</th>' for o in ('layer', 'units', 'dead at some time', 'dead at the end'))
+    return f'<table>\n<tr>{heads}</tr>\n{rows}</table>'
 
+# %% ../nbs/10_lesson.ipynb #b2c40f1b
 def _run_html(name, learn):
     metrics, bar, astats = _cb(learn, MetricsCB), _cb(learn, ProgressCB), _cb(learn, ActivationStats)
     parts = {'Diagnosis': _cb(learn, DiagnoseCB) and f'<div class="findings">{diagnose(learn)._repr_html_()}</div>',
@@ -114,6 +118,7 @@ def _run_html(name, learn):
     body = ''.join(f'<div><h3>{k}</h3><p class="says">{_SAYS[k]}</p>{v}</div>\n' for k, v in parts.items() if v)
     return f'<section><h2>{escape(name)}</h2>{body}</section>'
 
+# %% ../nbs/10_lesson.ipynb #b2c40f1d
 def _parent(path):
     path = Path(path)
     if not path.parent.is_dir(): raise ValueError(f"out={str(path)!r}: there is no folder {str(path.parent)!r} "
@@ -133,10 +138,12 @@ def report(
             **{nm: version(nm) for nm in ('miniai', 'torch', 'torchvision', 'numpy')},
             'Python': platform.python_version()}
     real = 'Fashion-MNIST' in names or not any('stand-in' in o for o in names)
-    loud = '' if real else '<p class="loud">Not the real data: the synthetic stand-in. None of these numbers says anything about Fashion-MNIST.</p>'
+    loud = '' if real else ('<p class="loud">Not the real data: the synthetic stand-in. '
+                            'None of these numbers says anything about Fashion-MNIST.</p>')
     table = ''.join(f'<tr><td>{escape(str(k))}</td><td>{escape(str(v))}</td></tr>' for k, v in made.items())
     path.write_text(f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
 <style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>{loud}
 <div class="runs">{''.join(_run_html(nm, l) for nm, l in runs.items())}</div>
 <h2>Made with</h2><div class="scroll"><table>{table}</table></div></body></html>
@@ -150,7 +157,7 @@ def lesson(
     seed:int=42,        # of the weights
     out='lesson.html',  # the report
 )->Learner:
-    "Train the lesson's net on Fashion-MNIST, then as the diagnosis advises, and write a report of both; returns the first Learner"
+    "Train the lesson's net, then as the diagnosis advises, and write a report of both; returns the first Learner"
     if epochs < 1: raise ValueError(f"epochs={epochs}: one or more, as in lesson(3)")
     if not lr > 0: raise ValueError(f"lr={lr}: a learning rate is a number above 0")
     _parent(out)  # better now than after the training
@@ -172,6 +179,7 @@ def lesson(
     print(f'The report: {path.resolve()}')
     return learn
 
+# %% ../nbs/10_lesson.ipynb #05bfa047
 def main(
     args=None,  # words of the command line; None: `sys.argv`
 ):

@@ -24,7 +24,7 @@ def conv(
     nf:int,       # channels out (filters)
     ks:int=3,     # kernel size, in pixels; padded by half of it
     stride:int=2, # 2 halves height and width
-    act=True,     # activation after it: True is `nn.ReLU`, False or None is none, else a class or function that makes one
+    act=True,     # activation after it: True is `nn.ReLU`, False or None none, else a class or function that makes one
     norm=None,    # class of a normalisation layer, made with `nf`, as `nn.BatchNorm2d`
     bias=None,    # None: a bias unless a batch or instance norm follows, whose own shift would make it idle
 ):

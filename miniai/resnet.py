@@ -59,7 +59,7 @@ def resnet(
     norm=nn.BatchNorm2d,         # as in `conv`
     drop:float=0.,               # share of the features before the last layer that is dropped while training
 ):
-    "A residual net for images of any size: a convolution, a block of stride 2 for each further number, the mean over the image, scores"
+    "A residual net for images of any size: a convolution, a block of stride 2 for each further number, a mean, scores"
     if len(nfs) < 2:
         raise ValueError(f"nfs={nfs}: a residual net needs at least two numbers of channels, one before and one "
                          "after the first block")
@@ -82,6 +82,7 @@ class Summary(list):
                 tag in zip(self._cells(), ['th'] + ['td']*len(self))]
         return '<table>' + ''.join(f'<tr>{o}</tr>\n' for o in rows) + '</table>'
 
+# %% ../nbs/13_resnet.ipynb #f527f943
 def _shape(out):
     if isinstance(out, torch.Tensor): return '×'.join(map(str, out.shape[1:])) or 'one number'
     if isinstance(out, dict): return ', '.join(f'{nm}: {_shape(o)}' for nm, o in out.items())
@@ -118,6 +119,7 @@ def summary(
     return Summary([*rows, dict(layer='all', kind=top, output=note, parameters=params(model),
                                 multiplications=mults(''))])
 
+# %% ../nbs/13_resnet.ipynb #f527f945
 def _learn_summary(
     learn,       # Learner; neither it nor its model or data order change
     depth=None,  # as in `summary`
@@ -185,6 +187,7 @@ def rand_crop(
     windows = F.pad(x, [pad]*4, mode='replicate').unfold(2, h, 1).unfold(3, w, 1)
     return windows[torch.arange(n), :, dy, dx]
 
+# %% ../nbs/13_resnet.ipynb #3701166d
 def _span(n, size, pct):
     start, pos = torch.randint(0, size - int(pct*size) + 1, (n, 1)), torch.arange(size)
     return (pos >= start) & (pos < start + int(pct*size))
@@ -217,7 +220,6 @@ def rand_copy(
     rows, cols = [(torch.arange(size) + torch.randint(1, size, (n, 1)))%size for size in (h, w)]
     moved = x[torch.arange(n)[:, None, None], :, rows[:, :, None], cols[:, None, :]].permute(0, 3, 1, 2)  # rolled round
     return torch.where(_patches(x, pct, max_num), moved, x)
-
 
 # %% ../nbs/13_resnet.ipynb #37011602
 class RandErase(nn.Module):
@@ -336,7 +338,7 @@ def tta(
     learn,         # Learner of a classifier; nothing of it changes
     tfms=(hflip,), # functions of images: each is another way to ask
 )->Predictions:
-    "Mean probabilities over the validation images as they are and as each of `tfms` changes them, for a model that learnt from both"
+    "Mean probabilities over the validation images as they are and as each of `tfms` changes them"
     ways = [[], *([BatchTransformCB(on_inputs(f), on_train=False)] for f in tfms)]
     outs = [capture_preds(learn, cbs=cbs) for cbs in ways]
     return Predictions([torch.stack([o.preds.softmax(1) for o in outs]).mean(0), outs[0].targets])

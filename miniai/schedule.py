@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np, torch
 from torch import optim
 from torch.optim.lr_scheduler import OneCycleLR
+from .core import patch
 from .data import keep_order
 from .learner import Callback, CancelFitException, Learner
 from .activations import ActivationStats, UpdateStats
@@ -47,44 +48,50 @@ class LRFinderCB(Callback):
     def after_step(self, learn):
         for g in learn.opt.param_groups: g['lr'] *= self.gamma
 
-    def suggest(self)->dict:
-        "Rates to begin with, by rule: where the loss falls `steepest`, a `tenth` of the rate at its minimum"
-        ok = np.isfinite(self.losses)
-        lrs, losses = np.array(self.lrs)[ok], np.array(smooth(np.array(self.losses)[ok], .5))
-        if len(lrs) < 5:
-            raise ValueError(f'{len(lrs)} batches are too few to see a curve: begin with a lower rate, '
-                             'lr_find(start_lr=1e-6)')
-        k, first = int(np.argmin(losses)), np.median(losses[:max(5, len(losses)//4)])
-        flat = np.nonzero(losses[:k] > first - .2*(first - losses[k]))[0]  # up to the last of these, noise may be all that there is
-        slope = np.gradient(losses)[:k]  # the minimum itself is too near the edge
-        start = min(flat[-1], k - 1) if len(flat) else 0
-        if k < 5 or lrs[k]/10 <= lrs[0]:
-            raise ValueError(f'the loss was least at {lrs[k]:.2g}, at the start of the search: the batches are '
-                             'too noisy to see more; '
-                             'take larger ones, or begin with a lower rate, lr_find(start_lr=1e-6)')
-        return dict(steepest=float(lrs[start + int(np.argmin(slope[start:]))]), tenth=float(lrs[k]/10))
+# %% ../nbs/11_schedule.ipynb #cf588966
+@patch
+def suggest(self:LRFinderCB)->dict:
+    "Rates to begin with, by rule: where the loss falls `steepest`, a `tenth` of the rate at its minimum"
+    ok = np.isfinite(self.losses)
+    lrs, losses = np.array(self.lrs)[ok], np.array(smooth(np.array(self.losses)[ok], .5))
+    if len(lrs) < 5:
+        raise ValueError(f'{len(lrs)} batches are too few to see a curve: begin with a lower rate, '
+                         'lr_find(start_lr=1e-6)')
+    k, first = int(np.argmin(losses)), np.median(losses[:max(5, len(losses)//4)])
+    flat = np.nonzero(losses[:k] > first - .2*(first - losses[k]))[0]  # up to the last of these, all may be noise
+    slope = np.gradient(losses)[:k]  # the minimum itself is too near the edge
+    start = min(flat[-1], k - 1) if len(flat) else 0
+    if k < 5 or lrs[k]/10 <= lrs[0]:
+        raise ValueError(f'the loss was least at {lrs[k]:.2g}, at the start of the search: the batches are '
+                         'too noisy to see more; '
+                         'take larger ones, or begin with a lower rate, lr_find(start_lr=1e-6)')
+    return dict(steepest=float(lrs[start + int(np.argmin(slope[start:]))]), tenth=float(lrs[k]/10))
 
-    def _rates(self):
-        try: return self.suggest()
-        except ValueError: return {}
+# %% ../nbs/11_schedule.ipynb #cf588968
+@patch
+def _rates(self:LRFinderCB):
+    try: return self.suggest()
+    except ValueError: return {}
 
-    def __repr__(self):
-        if not self._rates(): return f'LRFinderCB of {len(self.lrs)} rates, from which none can be suggested'
-        rates = ', '.join(f'{nm} {lr:.2g}' for nm, lr in self._rates().items())
-        return f'LRFinderCB of {len(self.lrs)} rates from {self.lrs[0]:.2g} to {self.lrs[-1]:.2g}: {rates}; see plot()'
+@patch
+def __repr__(self:LRFinderCB):
+    if not self._rates(): return f'LRFinderCB of {len(self.lrs)} rates, from which none can be suggested'
+    rates = ', '.join(f'{nm} {lr:.2g}' for nm, lr in self._rates().items())
+    return f'LRFinderCB of {len(self.lrs)} rates from {self.lrs[0]:.2g} to {self.lrs[-1]:.2g}: {rates}; see plot()'
 
-    def plot(self):
-        "Loss by rate, with the suggestions; returns the figure"
-        if not self.lrs: raise ValueError('nothing is recorded yet: run learn.lr_find(), then plot what it returns')
-        fig, ax = plt.subplots(figsize=(6, 3.2), layout='constrained')
-        ax.plot(self.lrs, self.losses, c='tab:blue')
-        for (nm, lr), c in zip(self._rates().items(), ('tab:red', 'tab:orange')):
-            ax.axvline(lr, c=c, ls='--', lw=1, label=f'{nm}: {lr:.2g}')
-        best, first = np.nanmin(self.losses), self.losses[0]
-        ax.set(xscale='log', xlabel='learning rate (log scale)', ylabel='loss of the batch',
-               ylim=(best - .1*abs(first - best), first + .5*abs(first - best)))
-        if self._rates(): ax.legend()
-        return fig
+@patch
+def plot(self:LRFinderCB):
+    "Loss by rate, with the suggestions; returns the figure"
+    if not self.lrs: raise ValueError('nothing is recorded yet: run learn.lr_find(), then plot what it returns')
+    fig, ax = plt.subplots(figsize=(6, 3.2), layout='constrained')
+    ax.plot(self.lrs, self.losses, c='tab:blue')
+    for (nm, lr), c in zip(self._rates().items(), ('tab:red', 'tab:orange')):
+        ax.axvline(lr, c=c, ls='--', lw=1, label=f'{nm}: {lr:.2g}')
+    best, first = np.nanmin(self.losses), self.losses[0]
+    ax.set(xscale='log', xlabel='learning rate (log scale)', ylabel='loss of the batch',
+           ylim=(best - .1*abs(first - best), first + .5*abs(first - best)))
+    if self._rates(): ax.legend()
+    return fig
 
 # %% ../nbs/11_schedule.ipynb #e3564fea
 OBSERVERS = (MetricsCB, ProgressCB, HooksCallback, UpdateStats, DiagnoseCB)
@@ -132,7 +139,7 @@ def orthogonal(
 
 # %% ../nbs/11_schedule.ipynb #9123de06
 class Muon(optim.Optimizer):
-    "Steps of one length in all directions of a matrix or kernel, SGD with Nesterov's momentum for all else (Jordan, 2024)"
+    "Steps of one length in all directions of a matrix or kernel, SGD with Nesterov's momentum elsewhere (Jordan, 2024)"
     def __init__(self,
         params,                 # of a model, as for every optimizer
         lr:float=.02,           # learning rate
@@ -155,7 +162,7 @@ class Muon(optim.Optimizer):
     def _step(self, p, lr, mom, decay):
         if not self.state[p]: self.state[p]['momentum_buffer'] = torch.zeros_like(p)
         avg = self.state[p]['momentum_buffer'].lerp_(p.grad, 1 - mom)
-        step = p.grad.lerp(avg, mom)  # Nesterov: the average as it will be after the next gradient, if that is like this one
+        step = p.grad.lerp(avg, mom)  # Nesterov: the average as it will be if the next gradient is like this one
         if p.ndim < 2: p.sub_(step, alpha=lr/(1 - mom))
         else:
             p.mul_(1 - lr*decay)
