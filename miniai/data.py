@@ -31,9 +31,8 @@ def verify(
         path = Path(root)/'FashionMNIST'/'raw'/name
         with open(path, 'rb') as f: got = hashlib.file_digest(f, 'sha256').hexdigest()
         if got != want:
-            raise ValueError(f"{path} is damaged: {path.stat().st_size} bytes with sha256 {got[:12]}…, not "
-                             f"{want[:12]}…. "
-                             "Delete it and the next call downloads it again")
+            raise ValueError(f"{path} is damaged: {path.stat().st_size} bytes with sha256 {got[:12]}…, "
+                             f"not {want[:12]}…. Delete it and the next call downloads it again")
 
 # %% ../nbs/01_data.ipynb #04f8cad8
 def _roots(root=None):
@@ -140,8 +139,8 @@ class TensorLoader:
         lens = []
         map_nested(lambda t: lens.append(len(t)), self.data)
         if not lens:
-            raise ValueError(f"no tensor in {type(self.data).__name__}: TensorLoader takes tensors; for other "
-                             "data sets use DataLoader")
+            raise ValueError(f"no tensor in {type(self.data).__name__}: "
+                             "TensorLoader takes tensors; for other data sets use DataLoader")
         if len(set(lens)) > 1:
             raise ValueError(f"tensors of different lengths {lens}: every one needs a row for each sample")
         if bs < 1: raise ValueError(f"bs={bs}: a batch needs at least one sample")
@@ -252,8 +251,8 @@ class DataLoaders:
     ):
         "Loaders for the splits of a Hugging Face `DatasetDict`"
         if 'train' not in dd:
-            raise ValueError(f"no split 'train' among {list(dd)}: rename one, or build the loaders and "
-                             "call DataLoaders")
+            raise ValueError(f"no split 'train' among {list(dd)}: rename one, "
+                             "or build the loaders and call DataLoaders")
         names = ['train'] + [o for o in ('validation', 'valid', 'test') if o in dd]
         if as_tuple: kwargs.setdefault('collate_fn', collate_dict(dd['train']))
         dls = get_dls(*(dd[o] for o in names), bs=batch_size, seed=seed, **kwargs)

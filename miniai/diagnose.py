@@ -371,8 +371,8 @@ def seen(self:DiagnoseCB)->Seen:
 SEVERITIES = ('critical', 'warning', 'note')
 EXPLAIN = {  # kind: what may be behind it, what to try
     'non_finite': ('numbers grew beyond what the type holds, or a log or a division of zero',
-                   'lower the learning rate, clip the gradients, look at the data for NaN; NaNGuardCB() keeps '
-                   'the batch where it begins'),
+                   'lower the learning rate, clip the gradients, '
+                   'look at the data for NaN; NaNGuardCB() keeps the batch where it begins'),
     'diverged': ('steps so large that each overshoots more than the last',
                  'lower the learning rate by a factor of ten'),
     'lr_too_high': ('the learning rate ({lr:g}) is too high for this model', 'lower the rate by a factor of 3 to 10'),
@@ -385,16 +385,16 @@ EXPLAIN = {  # kind: what may be behind it, what to try
     'saturated': ('the inputs of this layer are too large: its slope there is nearly zero',
                   'smaller initial weights, normalised inputs, or a lower rate'),
     'vanishing': ('each layer on the way made the signal smaller',
-                  'an initialisation that keeps the variance (Kaiming, Xavier), normalisation layers, residual '
-                  'connections, ReLU for sigmoid'),
+                  'an initialisation that keeps the variance (Kaiming, Xavier), '
+                  'normalisation layers, residual connections, ReLU for sigmoid'),
     'exploding': ('each layer on the way made the signal larger',
-                  'an initialisation that keeps the variance (Kaiming, Xavier), normalisation layers, clipping '
-                  'of gradients'),
+                  'an initialisation that keeps the variance (Kaiming, Xavier), '
+                  'normalisation layers, clipping of gradients'),
     'not_learning': ('no signal reaches the weights, or the labels have nothing to do with the inputs',
                      'see the other findings; try learn.check(), and whether one batch can be learnt by heart'),
     'frozen': ('requires_grad is False, the optimizer does not know them, or no gradient reaches them',
-               'if not on purpose: requires_grad_(True), all parameters to the optimizer, and a look at how forward '
-               'uses these layers'),
+               'if not on purpose: requires_grad_(True), all parameters to '
+               'the optimizer, and a look at how forward uses these layers'),
     'gradients_accumulate': ('nobody calls zero_grad after the step',
                              'call opt.zero_grad(), or use TrainCB; for accumulation on purpose, ignore this'),
     'double_softmax': ('cross entropy takes the softmax itself, so it is taken twice',
@@ -402,8 +402,8 @@ EXPLAIN = {  # kind: what may be behind it, what to try
     'unshuffled': ('the training data is sorted', 'shuffle=True in the training loader'),
     'unnormalised_input': ('raw values, as bytes from 0 to 255',
                            'bring it to a mean near 0 and a standard deviation near 1'),
-    'unnormalised_targets': ('values in their own unit, as prices: the last layer has far to go, and the '
-                             'gradients are huge',
+    'unnormalised_targets': ('values in their own unit, as prices: '
+                             'the last layer has far to go, and the gradients are huge',
                              'standardise them, (y - mean)/std, and undo it in the predictions'),
     'shape_mismatch': ('shapes that differ, and a loss that broadcasts one over the other',
                        'give both the same shape: squeeze(1) the predictions, or unsqueeze(1) the targets'),
@@ -432,9 +432,8 @@ class Finding:
         self.cause, self.advice = self.cause or cause, self.advice or advice
     def __repr__(self):
         where = f' in {self.layer}' if self.layer else ''
-        return (f'{self.severity.upper()}: {self.kind}{where}, from batch {self.first_batch}\n   seen:  '
-                f'{self.evidence}\n'
-                f'   cause: {self.cause}\n   try:   {self.advice}')
+        return (f'{self.severity.upper()}: {self.kind}{where}, from batch {self.first_batch}\n'
+                f'   seen:  {self.evidence}\n   cause: {self.cause}\n   try:   {self.advice}')
 
     def plot(self,
         figsize=(4.5, 2.4),  # inches
@@ -534,10 +533,10 @@ def _rule_near_zero(cb, s):
         if share > .97 and (std < .05 or differ < 1e-3):
             level = int(std > 2e-3 and differ > 1e-4) + int(std > .02 and differ > 1e-3)
             res.append(Finding('near_zero', SEVERITIES[min(2, level + learns)], r.label, r.stats.batches[0],
-                               f'{share:.0%} of its outputs are near zero at first: their standard deviation '
-                               f'is {std:.1e}'
-                               + (f', and from sample to sample they differ by '
-                                  f'{differ:.1e}' if differ < math.inf else ''),
+                               f'{share:.0%} of its outputs are near zero at first: '
+                               f'their standard deviation is {std:.1e}'
+                               + (', and from sample to sample '
+                                  f'they differ by {differ:.1e}' if differ < math.inf else ''),
                                Curve(r.stats.batches, {'std': r.stats.stds}, 'std of its outputs')))
     return _merged(res)
 
@@ -631,8 +630,8 @@ def _rule_not_learning(cb, s):
     chance = math.log(cb.n_classes) if cb.n_classes else first
     if last < .97*min(first, chance) or first < 1e-6: return []
     return [Finding('not_learning', 'critical', None, 0,
-                    f'the loss began at {first:.3g} and ended at {last:.3g}, over '
-                    f'{len(s.loss)} batches', _loss_curve(s))]
+                    f'the loss began at {first:.3g} and ended '
+                    f'at {last:.3g}, over {len(s.loss)} batches', _loss_curve(s))]
 
 # %% ../nbs/09_diagnose.ipynb #f3beefec
 def _rule_code(cb, s):
@@ -640,8 +639,8 @@ def _rule_code(cb, s):
     left, sums = rows(cb.left_over), rows(cb.sums)
     if len(left) and (left > 0).mean() > .5:
         res.append(Finding('gradients_accumulate', 'critical', None, cb.every,
-                           f'before {np.mean(left > 0):.0%} of the batches looked at, gradients of earlier ones '
-                           'were still there',
+                           f'before {np.mean(left > 0):.0%} of the batches looked at, '
+                           'gradients of earlier ones were still there',
                            Curve(np.arange(1, len(left) + 1)*cb.every, {'left over': left},
                                  'largest gradient left over')))
     if cb.broadcast:
@@ -653,8 +652,8 @@ def _rule_code(cb, s):
                            'a dropout or batch norm layer was in evaluation mode in a training batch', _loss_curve(s)))
     if len(sums) and sums[:, 0].max() < 1e-3 and sums[:, 1].min() >= 0:
         res.append(Finding('double_softmax', 'critical', None, 0,
-                           f'the predictions are probabilities already: each row sums to 1 (to '
-                           f'{sums[:, 0].max():.0e})', _loss_curve(s)))
+                           'the predictions are probabilities already: '
+                           f'each row sums to 1 (to {sums[:, 0].max():.0e})', _loss_curve(s)))
     names, still = cb.frozen, (s.steps == 0).all(0)
     if not names and len(s.batches) > 1 and not still.all(): names = [nm for nm, o in zip(s.names, still) if o]
     if names:
@@ -716,9 +715,9 @@ def _rule_overfitting(cb, s):
 RULES = (_rule_non_finite, _rule_code, _rule_data, _rule_saturated, _rule_exploding, _rule_vanishing, _rule_near_zero,
          _rule_diverged, _rule_lr, _rule_dead, _rule_overfitting, _rule_not_learning)
 SYMPTOM_OF = {  # what needs no finding of its own when one of these explains it
-    'not_learning': set('non_finite diverged vanishing near_zero exploding saturated lr_too_high lr_too_low '
-                        'double_softmax '
-                        'gradients_accumulate dead_units unshuffled shape_mismatch unnormalised_targets'.split()),
+    'not_learning': set('non_finite diverged vanishing near_zero exploding saturated '
+                        'lr_too_high lr_too_low double_softmax gradients_accumulate '
+                        'dead_units unshuffled shape_mismatch unnormalised_targets'.split()),
     'lr_too_high': {'shape_mismatch', 'unnormalised_targets'},
     'lr_too_low': {'vanishing', 'near_zero', 'saturated', 'shape_mismatch', 'unnormalised_targets'},
     'exploding': {'unnormalised_targets'},
@@ -845,6 +844,6 @@ def replay_incident(
         again.n_inp = learn.n_inp
         with redirect_stdout(io.StringIO()): again.fit(1, valid=False)
     if guard.incident is None:
-        raise RuntimeError(f'{kept["where"]} was not finite, and now is: the model or the loss of this Learner '
-                           'is another one')
+        raise RuntimeError(f'{kept["where"]} was not finite, and now is: '
+                           'the model or the loss of this Learner is another one')
     return replace(guard.incident, epoch=kept['epoch'], batch=kept['batch'], path=str(path))

@@ -39,9 +39,9 @@ class Hook:
     def _forward(self, mod, inp, outp):
         if mod is not self.module:
             if not getattr(mod, '_is_replica', False): return  # a deep copy of the model: nobody asked to look into it
-            raise RuntimeError(f"layer {self.name or type(mod).__name__} was called on a replica of the model "
-                               "(nn.DataParallel), "
-                               "where statistics would get lost: train on one device, or a process for each")
+            raise RuntimeError(f"layer {self.name or type(mod).__name__} was called on a "
+                               "replica of the model (nn.DataParallel), where statistics "
+                               "would get lost: train on one device, or a process for each")
         if not self.backward: self.f(self, mod, inp, outp)
         elif (t := main_tensor(outp)) is not None and t.requires_grad:
             t.register_hook(partial(self._backward, mod, inp))
@@ -114,8 +114,8 @@ def find_modules(
     for o in [which] if isinstance(which, (str, nn.Module)) else which:
         nm = o if isinstance(o, str) else names.get(id(o))
         if nm is None:
-            raise ValueError(f"{type(o).__name__} is no part of {type(model).__name__}: give a module of this "
-                             "model, or its name")
+            raise ValueError(f"{type(o).__name__} is no part of {type(model).__name__}: "
+                             "give a module of this model, or its name")
         if nm not in named and nm != 'model':
             near = difflib.get_close_matches(nm, named, 3, cutoff=.4) or [k for k in named if k][:8]
             raise ValueError(f"there is no layer {nm!r} in {type(model).__name__}: did you mean {' or '.join(near)}?")
@@ -143,10 +143,9 @@ def _refuse_compiled(model):
             raise TypeError(f"{nm or 'the model'} is nn.DataParallel, whose copies lose what a hook records: "
                             "train on one device, or a process for each")
         if hasattr(m, '_orig_mod') or getattr(m, '_compiled_call_impl', None) is not None:
-            raise TypeError(f"{nm or 'the model'} is compiled, and a compiled model doesn't call hooks: attach "
-                            "before compiling, "
-                            "that is, look into the plain model (`model._orig_mod` of what torch.compile returned), "
-                            "and compile for the long run")
+            raise TypeError(f"{nm or 'the model'} is compiled, and a compiled model doesn't call hooks: "
+                            "attach before compiling, that is, look into the plain model (`model._orig_mod` "
+                            "of what torch.compile returned), and compile for the long run")
 
 # %% ../nbs/07_hooks.ipynb #3ef011fb
 class HooksCallback(Callback):

@@ -33,14 +33,14 @@ class BatchTransformCB(Callback):
         on_train=True,  # change training batches
         on_val=True,    # change validation batches
     ):
-        if not callable(tfm): raise TypeError(f"{tfm!r} can't be called: give a function that takes a batch "
-                                              "and returns one")
+        if not callable(tfm):
+            raise TypeError(f"{tfm!r} can't be called: give a function that takes a batch and returns one")
         self.tfm, self.on_train, self.on_val = tfm, on_train, on_val
 
     def before_batch(self, learn):
         if not (self.on_train if learn.training else self.on_val): return
-        if (batch := self.tfm(learn.batch)) is None: raise ValueError(f"{self.tfm} returned nothing: a batch transform "
-                                                                      "returns the batch")
+        if (batch := self.tfm(learn.batch)) is None:
+            raise ValueError(f"{self.tfm} returned nothing: a batch transform returns the batch")
         learn.batch = batch
 
 # %% ../nbs/12_init.ipynb #7871a60e
@@ -92,19 +92,18 @@ def _scale(model, mod, at, name, inputs, tol, max_iter):
         mean, std = out.mean().item(), out.std().item()
         if i == 0: first = mean, std
         if not std < float('inf'):
-            raise ValueError(f"the outputs of layer {name} are not finite (mean {mean}): look at the inputs and "
-                             "at the layers before it")
+            raise ValueError(f"the outputs of layer {name} are not finite (mean {mean}): "
+                             "look at the inputs and at the layers before it")
         if not bool((out - out[:1]).abs().max() > 1e-5*out.abs().max()):
-            raise ValueError(f"layer {name} gives the same for every sample, so no scale helps: its weights or "
-                             "its inputs are dead; "
-                             "initialise it, or look at the layers before it")
+            raise ValueError(f"layer {name} gives the same for every sample, so no scale helps: its weights "
+                             "or its inputs are dead; initialise it, or look at the layers before it")
         if abs(std - 1) < tol and (abs(mean) < tol or not shift): return first
         with torch.no_grad():
             mod.weight /= std
             if shift: mod.bias.sub_(mean).div_(std)
-    raise ValueError(f"layer {name} still has mean {mean:.3g} and standard deviation {std:.3g} after "
-                     f"max_iter={max_iter} tries: "
-                     "does something else set its weights, or is this the mean of a ReLU, which is never 0?")
+    raise ValueError(f"layer {name} still has mean {mean:.3g} and standard deviation "
+                     f"{std:.3g} after max_iter={max_iter} tries: does something else "
+                     "set its weights, or is this the mean of a ReLU, which is never 0?")
 
 # %% ../nbs/12_init.ipynb #c8716aff
 def lsuv_init(
@@ -119,12 +118,13 @@ def lsuv_init(
     try:
         model.eval()
         names = {m: nm for nm, m in model.named_modules() if _weighted(m)}
-        if not names: raise ValueError(f"{type(model).__name__} has no layer with a matrix of weights, so nothing "
-                                       "can be scaled")
+        if not names:
+            raise ValueError(f"{type(model).__name__} has no layer with a matrix of weights, so nothing can be scaled")
         if inputs and isinstance(inputs[0], nn.Module):
             m, m_in, *inputs = inputs
-            if m_in not in names: raise ValueError(f"{m_in} is no layer of {type(model).__name__} with a matrix "
-                                                   "of weights: give the layer that is to change")
+            if m_in not in names:
+                raise ValueError(f"{m_in} is no layer of {type(model).__name__} with a matrix of weights: "
+                                 "give the layer that is to change")
             pairs = {m_in: m}
         else:
             def note(hook, mod, inp, outp): called.setdefault(mod)

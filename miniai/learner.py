@@ -113,11 +113,11 @@ def _check_cb(cb):
         raise TypeError(f"{cb.__name__} is a class, and a callback is an instance: write {cb.__name__}()")
     for nm in dir(cb):
         if _looks_like_event(nm) and callable(getattr(cb, nm, None)):
-            raise ValueError(f"{_name(cb)}.{nm} looks like an event and is none{_suggest(nm, EVENTS)} (A helper's "
-                             "name may start with _.)")
+            raise ValueError(f"{_name(cb)}.{nm} looks like an event and is "
+                             f"none{_suggest(nm, EVENTS)} (A helper's name may start with _.)")
     if not isinstance(cb, Callback) and not any(hasattr(cb, o) for o in EVENTS):
-        raise TypeError(f"{cb!r} is no callback: it has no method named like an event. For a function write "
-                        "Callback(after_batch=f)")
+        raise TypeError(f"{cb!r} is no callback: it has no method named like an event. "
+                        "For a function write Callback(after_batch=f)")
 
 def _check_parts(opt_func, **parts):
     "Raise an error for a class where an object is wanted, an optimizer where a class is, a name where either is"
@@ -127,15 +127,15 @@ def _check_parts(opt_func, **parts):
         nm = parts['model'].__name__
         raise TypeError(f"model={nm} is a function: write {nm}(…)")
     for nm, o in dict(loss_func=parts['loss_func'], opt_func=opt_func).items():
-        if isinstance(o, str): raise TypeError(f"{nm}={o!r} is a name: give the thing itself, as F.cross_entropy "
-                                               "or optim.Adam")
+        if isinstance(o, str):
+            raise TypeError(f"{nm}={o!r} is a name: give the thing itself, as F.cross_entropy or optim.Adam")
     if isinstance(opt_func, functools.partial) and 'lr' in opt_func.keywords:
-        raise TypeError(f"opt_func sets lr={opt_func.keywords['lr']} itself: leave it out there, and give it to "
-                        "the Learner, which hands it on")
+        raise TypeError(f"opt_func sets lr={opt_func.keywords['lr']} itself: "
+                        "leave it out there, and give it to the Learner, which hands it on")
     if isinstance(opt_func, optim.Optimizer):
         nm = _name(opt_func)
-        raise TypeError(f"opt_func is an optimizer already, {nm}: give what makes one from parameters and a rate, "
-                        f"as optim.{nm}")
+        raise TypeError(f"opt_func is an optimizer already, {nm}: "
+                        f"give what makes one from parameters and a rate, as optim.{nm}")
 
 # %% ../nbs/04_learner.ipynb #dd59b4e9
 class Learner:
@@ -168,8 +168,8 @@ class Learner:
     def _one_epoch(self):
         for self.iter, self.batch in enumerate(self.dl): self._one_batch()
         if self.iter is None:
-            raise ValueError(f"the {self._phase} loader gave no batch: is its data set empty, or smaller than "
-                             "a batch with drop_last?")
+            raise ValueError(f"the {self._phase} loader gave no batch: "
+                             "is its data set empty, or smaller than a batch with drop_last?")
 
     def one_epoch(self,
         training:bool,  # True to train, False to validate
@@ -288,8 +288,8 @@ def _explain_escape(self:Learner, e):
         return
     placed = any(o.startswith('miniai:') for o in getattr(e, '__notes__', ()))
     if getattr(self, 'epoch', None) is not None and not placed:
-        e.add_note(f"miniai: raised by the data loader or the loop in epoch {self.epoch}, after batch {self.iter} "
-                   f"({self._phase})")
+        e.add_note("miniai: raised by the data loader or the loop in epoch "
+                   f"{self.epoch}, after batch {self.iter} ({self._phase})")
 
 # %% ../nbs/04_learner.ipynb #63d044c6
 _BY = {'predict': 'preds', 'get_loss': 'loss'}
@@ -316,11 +316,11 @@ def _check(self:Learner, n_epochs, train, valid):
             raise ValueError(f"there is no {what} loader: give one, as Learner(model, DataLoaders(train, valid)), "
                              f"or say fit({'train' if training else 'valid'}=False)")
         if not hasattr(dl, '__iter__') or isinstance(dl, torch.Tensor):
-            raise TypeError(f"dls={self.dls!r} holds no data: write Learner(model, DataLoaders(train, valid), "
-                            "…); TensorLoader takes tensors")
+            raise TypeError(f"dls={self.dls!r} holds no data: write Learner(model, "
+                            "DataLoaders(train, valid), …); TensorLoader takes tensors")
         if hasattr(dl, '__len__') and len(dl) == 0:
-            raise ValueError(f"the {what} loader is empty: is its data set empty, or smaller than a batch "
-                             "with drop_last?")
+            raise ValueError(f"the {what} loader is empty: is its data set empty, "
+                             "or smaller than a batch with drop_last?")
     for nm in STARRED if train else STARRED[:2] if valid else (): self._check_provider(nm)
 
 @patch
@@ -333,8 +333,8 @@ def _check_provider(self:Learner, nm):
     found = self._providers(nm)
     if len(found) == 1: return
     if found:
-        raise ValueError(f"{' and '.join(found)} both provide {nm}, and one must: leave out all but one (a subclass "
-                         "of TrainCB replaces it)")
+        raise ValueError(f"{' and '.join(found)} both provide {nm}, and one must: "
+                         "leave out all but one (a subclass of TrainCB replaces it)")
     near = [f"{_name(cb)}.{o}" for cb in self.cbs for o in dir(cb) if not o.startswith('_')
             and difflib.get_close_matches(o, [nm], 1, cutoff=.8)]
     hint = f"did you mean {nm} when you wrote {near[0]}?" if near else "add a TrainCB() to cbs, or use TrainLearner"
@@ -352,9 +352,8 @@ def _new_opt(self:Learner, lr, train):
     if not self.opt_func or not hasattr(self.model, 'parameters'): return
     if not any(p.requires_grad for p in self.model.parameters()):
         if train:
-            raise ValueError(f"{_name(self.model)} has no parameter that trains: none at all, or all with "
-                             "requires_grad=False. "
-                             "To validate only, say fit(train=False)")
+            raise ValueError(f"{_name(self.model)} has no parameter that trains: none at all, "
+                             "or all with requires_grad=False. To validate only, say fit(train=False)")
         if not any(True for p in self.model.parameters()): return
     old, self.opt = self.opt, self.opt_func(self.model.parameters(), _checked_lr(self.lr if lr is None else lr))
     def params(opt): return [p for g in opt.param_groups for p in g['params']]
@@ -379,16 +378,15 @@ def _label_remedy(preds, y):
 
 def _loss(learn, targets):
     if not callable(learn.loss_func):
-        raise TypeError(f"loss_func={learn.loss_func!r}: give a function of predictions and targets, as "
-                        "F.cross_entropy")
+        raise TypeError(f"loss_func={learn.loss_func!r}: "
+                        "give a function of predictions and targets, as F.cross_entropy")
     try: return learn.loss_func(learn.preds, *targets)
     except (IndexError, RuntimeError, TypeError, ValueError) as e:
         y, preds = targets[0] if targets else None, learn.preds
         if isinstance(e, IndexError) and isinstance(y, torch.Tensor) and not y.is_floating_point() and preds.ndim > 1:
             remedy = 'give the loss an ignore_index' if y.min() < 0 else "give the model's last layer more outputs"
-            raise IndexError(f"the labels run from {y.min()} to {y.max()}, but the model gives "
-                             f"{preds.shape[1]} scores, "
-                             f"for the classes 0 to {preds.shape[1] - 1}: mend the labels, or {remedy}") from e
+            raise IndexError(f"the labels run from {y.min()} to {y.max()}, but the model gives {preds.shape[1]} "
+                             f"scores, for the classes 0 to {preds.shape[1] - 1}: mend the labels, or {remedy}") from e
         given = f"predictions {_shape_of(preds)}, targets {', '.join(map(_shape_of, targets))}{_label_remedy(preds, y)}"
         if not targets: given = f'no targets: {learn.n_inp} of the batch went to the model (n_inp), none was left'
         e.add_note(f'miniai: the loss was given {given}')

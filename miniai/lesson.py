@@ -70,16 +70,15 @@ table{border-collapse:collapse;font-size:14px} td,th{padding:3px 10px;border-bot
 """
 
 _SAYS = {  # what one looks at
-    'Diagnosis': 'Worst first. 2.1 is the second part of layer 2, 4.weight the weights of layer 4, as '
-                 'PyTorch calls them.',
+    'Diagnosis': 'Worst first. 2.1 is the second part of layer 2, '
+                 '4.weight the weights of layer 4, as PyTorch calls them.',
     'Metrics': 'One row for each pass through the data: in training the weights still change, in validation they stay.',
     'Loss': 'Of each training batch (thin), their running mean (thick), and of the validation data.',
-    'All layers at a glance': 'A row is a layer, from left to right is the time. Even bands from the first batch '
-                              'on are a good sign; '
-        'a band at the bottom alone is a layer that says nothing, a peak that falls away a step that was too large.',
-    'Histograms, a column of colour for each batch': 'The middle of the last picture, larger: small values below, '
-                                                     'large ones above, '
-        'bright where many are.',
+    'All layers at a glance': 'A row is a layer, from left to right is the time. Even bands from the '
+                              'first batch on are a good sign; a band at the bottom alone is a layer '
+                              'that says nothing, a peak that falls away a step that was too large.',
+    'Histograms, a column of colour for each batch': 'The middle of the last picture, larger: '
+                                                     'small values below, large ones above, bright where many are.',
     'Dead units': 'Near zero: single values. Dead: units that gave zero for every sample of five batches in a '
                   'row; no gradient reaches their weights.'}
 
@@ -121,8 +120,8 @@ def _run_html(name, learn):
 # %% ../nbs/10_lesson.ipynb #b2c40f1d
 def _parent(path):
     path = Path(path)
-    if not path.parent.is_dir(): raise ValueError(f"out={str(path)!r}: there is no folder {str(path.parent)!r} "
-                                                  "to write it to")
+    if not path.parent.is_dir():
+        raise ValueError(f"out={str(path)!r}: there is no folder {str(path.parent)!r} to write it to")
     return path
 
 def report(
@@ -185,8 +184,8 @@ def main(
 ):
     "The command `miniai-lesson`"
     p = argparse.ArgumentParser(prog='miniai-lesson', formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-                                description="Train the lesson's net on Fashion-MNIST, then as the diagnosis advises, "
-                                            "and write a report of both")
+                                description="Train the lesson's net on Fashion-MNIST, "
+                                            "then as the diagnosis advises, and write a report of both")
     p.add_argument('--epochs', type=int, default=3, help='times through the training data')
     p.add_argument('--lr', type=float, default=0.6, help="learning rate; the lesson's is too high on purpose")
     p.add_argument('--seed', type=int, default=42, help='of the weights')

@@ -98,8 +98,8 @@ def _named(ms, metrics):
         res[nm] = m
     res.update(metrics)
     if taken := [o for o in res if o in _RESERVED]:
-        raise ValueError(f"a metric can't be called {taken[0]!r}: {', '.join(_RESERVED)} are columns already, "
-                         "give it another name")
+        raise ValueError(f"a metric can't be called {taken[0]!r}: "
+                         f"{', '.join(_RESERVED)} are columns already, give it another name")
     return {nm: _as_metric(nm, m) for nm, m in res.items()}
 
 # %% ../nbs/05_metrics.ipynb #b21bb06c
@@ -145,8 +145,8 @@ class MetricsCB(Callback):
 
     def before_fit(self, learn):
         if sum(isinstance(cb, MetricsCB) for cb in learn.cbs) > 1:
-            raise ValueError("there are two MetricsCB, each with a table: give one of them all the metrics, "
-                             "as MetricsCB(accuracy, auc=…)")
+            raise ValueError("there are two MetricsCB, each with a table: "
+                             "give one of them all the metrics, as MetricsCB(accuracy, auc=…)")
         learn.metrics, self._header = self, True
 
     def before_epoch(self, learn):

@@ -61,8 +61,8 @@ def resnet(
 ):
     "A residual net for images of any size: a convolution, a block of stride 2 for each further number, a mean, scores"
     if len(nfs) < 2:
-        raise ValueError(f"nfs={nfs}: a residual net needs at least two numbers of channels, one before and one "
-                         "after the first block")
+        raise ValueError(f"nfs={nfs}: a residual net needs at least two numbers of channels, "
+                         "one before and one after the first block")
     blocks = [ResBlock(i, o, stride=2, act=act, norm=norm) for i, o in zip(nfs, nfs[1:])]
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), *([nn.Dropout(drop)] if drop else []), nn.Linear(nfs[-1], n_out)]
     return nn.Sequential(conv(n_in, nfs[0], stride=1, act=act, norm=norm), *blocks, *head)
@@ -141,8 +141,8 @@ class _Stop(Callback):
 def _seen(learn, training, cbs=None):
     "The first batch, as the callbacks change it; the Learner stays as it was"
     stop = _Stop()
-    with keep_order(learn._loader(training)): probe(learn).fit(1, train=training, valid=not training,
-                                                               cbs=[*_listify(cbs), stop])
+    with keep_order(learn._loader(training)):
+        probe(learn).fit(1, train=training, valid=not training, cbs=[*_listify(cbs), stop])
     return stop.batch
 
 def show_image_batch(
@@ -317,8 +317,8 @@ def show_worst(
     **kwargs,      # for `show_images`
 ):
     "The images with the highest cross-entropy, with the true class and the predicted one; returns the figure"
-    if res.inputs is None: raise ValueError("there are no images among these predictions: take "
-                                            "learn.capture_preds(inps=True)")
+    if res.inputs is None:
+        raise ValueError("there are no images among these predictions: take learn.capture_preds(inps=True)")
     worst = F.cross_entropy(res.preds, res.targets, reduction='none').topk(min(n, len(res.preds))).indices
     names = classes or list(map(str, range(res.preds.shape[1])))
     sure = res.preds.softmax(1)

@@ -32,8 +32,8 @@ class LRFinderCB(Callback):
         max_mult=3,  # stop at a loss of so many times the best one
     ):
         if not gamma > 1: raise ValueError(f"gamma={gamma}: the rate has to grow, by a factor above 1, as 1.3")
-        if not max_mult > 1: raise ValueError(f"max_mult={max_mult}: stop at how many times the best loss? more "
-                                              "than 1, as 3")
+        if not max_mult > 1:
+            raise ValueError(f"max_mult={max_mult}: stop at how many times the best loss? more than 1, as 3")
         self.gamma, self.max_mult, self.lrs, self.losses = gamma, max_mult, [], []
 
     def before_fit(self, learn): self.lrs, self.losses = [], []
@@ -55,16 +55,15 @@ def suggest(self:LRFinderCB)->dict:
     ok = np.isfinite(self.losses)
     lrs, losses = np.array(self.lrs)[ok], np.array(smooth(np.array(self.losses)[ok], .5))
     if len(lrs) < 5:
-        raise ValueError(f'{len(lrs)} batches are too few to see a curve: begin with a lower rate, '
-                         'lr_find(start_lr=1e-6)')
+        raise ValueError(f'{len(lrs)} batches are too few to see a curve: '
+                         'begin with a lower rate, lr_find(start_lr=1e-6)')
     k, first = int(np.argmin(losses)), np.median(losses[:max(5, len(losses)//4)])
     flat = np.nonzero(losses[:k] > first - .2*(first - losses[k]))[0]  # up to the last of these, all may be noise
     slope = np.gradient(losses)[:k]  # the minimum itself is too near the edge
     start = min(flat[-1], k - 1) if len(flat) else 0
     if k < 5 or lrs[k]/10 <= lrs[0]:
-        raise ValueError(f'the loss was least at {lrs[k]:.2g}, at the start of the search: the batches are '
-                         'too noisy to see more; '
-                         'take larger ones, or begin with a lower rate, lr_find(start_lr=1e-6)')
+        raise ValueError(f'the loss was least at {lrs[k]:.2g}, at the start of the search: the batches are too '
+                         'noisy to see more; take larger ones, or begin with a lower rate, lr_find(start_lr=1e-6)')
     return dict(steepest=float(lrs[start + int(np.argmin(slope[start:]))]), tenth=float(lrs[k]/10))
 
 # %% ../nbs/11_schedule.ipynb #cf588968
@@ -177,16 +176,16 @@ class BaseSchedCB(Callback):
     ):
         if not callable(sched):
             nm = type(sched).__name__
-            raise TypeError(f"{nm} is a scheduler already: give what makes one from the optimizer of the fit, "
-                            f"as partial({nm}, …)")
+            raise TypeError(f"{nm} is a scheduler already: give what makes one "
+                            f"from the optimizer of the fit, as partial({nm}, …)")
         self.sched = sched
 
     def _length(self, learn): return learn.n_epochs
 
     def before_fit(self, learn):
         self.schedo, self._taken = None, 0
-        if learn.opt is None: raise ValueError(f"{type(self).__name__} needs an optimizer: give the "
-                                               "Learner an opt_func")
+        if learn.opt is None:
+            raise ValueError(f"{type(self).__name__} needs an optimizer: give the Learner an opt_func")
         func, given = getattr(self.sched, 'func', self.sched), {**getattr(self.sched, 'keywords', {})}
         wants = inspect.signature(func).parameters
         fill = {nm: self._length(learn) for nm in ('total_steps', 'T_max') if nm in wants and given.get(nm) is None
@@ -230,8 +229,9 @@ class RecorderCB(HasLearnCB):
     def __init__(self,
         **fs,  # name: function of this callback, with its `learn` and `pg`, that gives a number or a list of them
     ):
-        if not fs: raise ValueError("RecorderCB() records nothing: give it functions by name, RecorderCB(loss=lambda "
-                                    "cb: cb.learn.loss)")
+        if not fs:
+            raise ValueError("RecorderCB() records nothing: give it functions by name, "
+                             "RecorderCB(loss=lambda cb: cb.learn.loss)")
         self.fs, self.recs = fs, {nm: [] for nm in fs}
 
     @property
@@ -278,8 +278,8 @@ def fit_one_cycle(
     "Train with a rate that rises and falls once (Smith and Topin, 2018)"
     lr = learn.lr if lr is None else lr
     if n_epochs < 1: raise ValueError(f"n_epochs={n_epochs}: a cycle needs one epoch or more")
-    if 'max_lr' in kwargs: raise TypeError(f"max_lr is the rate of fit_one_cycle: write fit_one_cycle({n_epochs}, "
-                                           f"lr={kwargs['max_lr']})")
+    if 'max_lr' in kwargs:
+        raise TypeError(f"max_lr is the rate of fit_one_cycle: write fit_one_cycle({n_epochs}, lr={kwargs['max_lr']})")
     @wraps(OneCycleLR, updated=())
     def sched(opt, total_steps):
         cycles = any('betas' in g or g.get('momentum') for g in opt.param_groups)  # is there a momentum to cycle?
