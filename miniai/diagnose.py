@@ -255,7 +255,7 @@ def _outer(a, b):
     try: return math.prod(torch.broadcast_shapes(a.shape, b.shape)) > max(a.numel(), b.numel())
     except RuntimeError: return False
 
-# %% ../nbs/09_diagnose.ipynb #d5e003bb
+# %% ../nbs/09_diagnose.ipynb #d5e003ba
 Seen = namedtuple('Seen', 'loss valid valid_at batches names grads sizes steps')
 
 class _Signals(ActivationStats):
@@ -266,7 +266,61 @@ class _Signals(ActivationStats):
         if x is None or not x.ndim or len(x) < 2: return
         rec.__dict__.setdefault('signal', []).append(x[:32].detach().float().std(0).mean())
 
-class DiagnoseCB(Callback):
+# %% ../nbs/09_diagnose.ipynb #d5e003bd
+class _FromBatches:
+    "What batches tell a `DiagnoseCB`"
+    def after_predict(self, learn):
+        if not learn.training or not self._looks(): return
+        if self.eval_mode is None and any(_has_modes(m) and not m.training
+                                          for m in learn.model.modules()): self.eval_mode = self.n
+        inputs, targets = split_batch(learn.batch, learn.n_inp)
+        x, preds, y = main_tensor(inputs), main_tensor(learn.preds), targets[0] if targets else None
+        if x is not None and len(self.inputs) < 50:
+            x = x.detach().float()
+            self.inputs.append(torch.stack([x.mean(), x.std()]))
+        if not isinstance(y, torch.Tensor): return
+        if _outer(preds, y): self.broadcast = tuple(preds.shape), tuple(y.shape)
+        if preds is not None and y.is_floating_point() and len(self.targets) < 50:
+            t = y.detach().float()
+            self.targets.append(torch.stack([t.mean(), t.std(correction=0), _rms(t), _rms(preds)]))
+        if y.is_floating_point() or y.ndim != 1: return
+        if len(self.labels) < 200: self.labels.append(y.detach())
+        if preds is not None and preds.ndim == 2 and preds.shape[1] > 1:
+            p, self.n_classes = preds.detach().float(), preds.shape[1]
+            self.sums.append(torch.stack([(p.sum(1) - 1).abs().amax(), p.amin()]))
+
+    def after_loss(self, learn): self._epoch.append(learn.loss.detach().float().mean())
+
+# %% ../nbs/09_diagnose.ipynb #d5e003bf
+class _FromSteps:
+    "What steps and epochs tell a `DiagnoseCB`"
+    def after_backward(self, learn):
+        if not self._looks(early=20): return
+        self._old = {nm: p.detach().clone() for nm, p in self.weights.items()}
+        self._grads = [p.new_zeros(()).float() if p.grad is None else _rms(p.grad) for p in self.weights.values()]
+
+    def after_step(self, learn):
+        if self._old is None: return
+        steps = [_rms(p.detach() - self._old[nm]) for nm, p in self.weights.items()]
+        self.rows.append((self.n, torch.stack([*self._grads, *map(_rms, self._old.values()), *steps])
+                          if steps else torch.zeros(0)))
+        self._old = None
+
+    def cleanup_batch(self, learn):
+        self._old = None
+        self.n += learn.training
+        for cb in self.parts: cb.cleanup_batch(learn)
+
+    def cleanup_epoch(self, learn):
+        if learn.training: self.losses += self._epoch
+        elif self._epoch: self.valid_losses.append((len(self.losses), torch.stack(self._epoch).mean()))
+
+    def cleanup_fit(self, learn):
+        for cb in self.parts: cb.cleanup_fit(learn)
+        self._old, self.weights = None, dict.fromkeys(self.weights)
+
+# %% ../nbs/09_diagnose.ipynb #d5e003bb
+class DiagnoseCB(_FromBatches, _FromSteps, Callback):
     "Gather during a fit what `learn.diagnose()` needs; it observes, and waits for no device"
     order = 60
     def __init__(self,
@@ -299,62 +353,6 @@ class DiagnoseCB(Callback):
         if not learn.training or not self._looks() or not self.n: return
         left = [p.grad.detach().abs().max() for p in self.weights.values() if p.grad is not None]
         if left: self.left_over.append(torch.stack(left).amax())
-
-# %% ../nbs/09_diagnose.ipynb #d5e003bd
-@patch
-def after_predict(self:DiagnoseCB, learn):
-    if not learn.training or not self._looks(): return
-    if self.eval_mode is None and any(_has_modes(m) and not m.training
-                                      for m in learn.model.modules()): self.eval_mode = self.n
-    inputs, targets = split_batch(learn.batch, learn.n_inp)
-    x, preds, y = main_tensor(inputs), main_tensor(learn.preds), targets[0] if targets else None
-    if x is not None and len(self.inputs) < 50:
-        x = x.detach().float()
-        self.inputs.append(torch.stack([x.mean(), x.std()]))
-    if not isinstance(y, torch.Tensor): return
-    if _outer(preds, y): self.broadcast = tuple(preds.shape), tuple(y.shape)
-    if preds is not None and y.is_floating_point() and len(self.targets) < 50:
-        t = y.detach().float()
-        self.targets.append(torch.stack([t.mean(), t.std(correction=0), _rms(t), _rms(preds)]))
-    if y.is_floating_point() or y.ndim != 1: return
-    if len(self.labels) < 200: self.labels.append(y.detach())
-    if preds is not None and preds.ndim == 2 and preds.shape[1] > 1:
-        p, self.n_classes = preds.detach().float(), preds.shape[1]
-        self.sums.append(torch.stack([(p.sum(1) - 1).abs().amax(), p.amin()]))
-
-@patch
-def after_loss(self:DiagnoseCB, learn): self._epoch.append(learn.loss.detach().float().mean())
-
-# %% ../nbs/09_diagnose.ipynb #d5e003bf
-@patch
-def after_backward(self:DiagnoseCB, learn):
-    if not self._looks(early=20): return
-    self._old = {nm: p.detach().clone() for nm, p in self.weights.items()}
-    self._grads = [p.new_zeros(()).float() if p.grad is None else _rms(p.grad) for p in self.weights.values()]
-
-@patch
-def after_step(self:DiagnoseCB, learn):
-    if self._old is None: return
-    steps = [_rms(p.detach() - self._old[nm]) for nm, p in self.weights.items()]
-    self.rows.append((self.n, torch.stack([*self._grads, *map(_rms, self._old.values()), *steps])
-                      if steps else torch.zeros(0)))
-    self._old = None
-
-@patch
-def cleanup_batch(self:DiagnoseCB, learn):
-    self._old = None
-    self.n += learn.training
-    for cb in self.parts: cb.cleanup_batch(learn)
-
-@patch
-def cleanup_epoch(self:DiagnoseCB, learn):
-    if learn.training: self.losses += self._epoch
-    elif self._epoch: self.valid_losses.append((len(self.losses), torch.stack(self._epoch).mean()))
-
-@patch
-def cleanup_fit(self:DiagnoseCB, learn):
-    for cb in self.parts: cb.cleanup_fit(learn)
-    self._old, self.weights = None, dict.fromkeys(self.weights)
 
 # %% ../nbs/09_diagnose.ipynb #d5e003c1
 @patch

@@ -11,6 +11,7 @@ from functools import partial
 from collections.abc import Mapping
 import torch
 from torch import nn
+from .core import patch
 from .learner import Callback
 
 # %% ../nbs/07_hooks.ipynb #e237dc3a
@@ -177,19 +178,6 @@ class HooksCallback(Callback):
         self.n_batches += wanted
         self._calls = {}
 
-    def _call(self, hook, mod, inp, outp):
-        if not self._open: return
-        k = self._calls[hook.name] = self._calls.get(hook.name, 0) + 1
-        if (hook.name, k) not in self.records: self._add(hook, k)
-        rec = self.records[hook.name, k]
-        rec.batch = self.n_batches - 1
-        self.hookfunc(rec, mod, inp, outp)
-
-    def _add(self, hook, k):
-        self.records[hook.name, k] = Record(hook.name + (f' (call {k})' if k > 1 else ''), hook.module)
-        pos = {h.name: i for i, h in enumerate(self.hooks)}  # the model's order, which is not that of a backward pass
-        self.records = dict(sorted(self.records.items(), key=lambda kv: (pos.get(kv[0][0], -1), kv[0][1])))
-
     def cleanup_batch(self, learn): self._open = False
 
     def cleanup_fit(self, learn):
@@ -210,3 +198,19 @@ class HooksCallback(Callback):
             names = ', '.join(r.name for r in recs) or 'none: has it been fitted?'
             raise KeyError(f"nothing is recorded of a layer {i!r}, only of {names}")
         return found[0]
+
+# %% ../nbs/07_hooks.ipynb #3ef011fd
+@patch
+def _call(self:HooksCallback, hook, mod, inp, outp):
+    if not self._open: return
+    k = self._calls[hook.name] = self._calls.get(hook.name, 0) + 1
+    if (hook.name, k) not in self.records: self._add(hook, k)
+    rec = self.records[hook.name, k]
+    rec.batch = self.n_batches - 1
+    self.hookfunc(rec, mod, inp, outp)
+
+@patch
+def _add(self:HooksCallback, hook, k):
+    self.records[hook.name, k] = Record(hook.name + (f' (call {k})' if k > 1 else ''), hook.module)
+    pos = {h.name: i for i, h in enumerate(self.hooks)}  # the model's order, which is not that of a backward pass
+    self.records = dict(sorted(self.records.items(), key=lambda kv: (pos.get(kv[0][0], -1), kv[0][1])))

@@ -292,8 +292,6 @@ def _explain_escape(self:Learner, e):
                    f"{self.epoch}, after batch {self.iter} ({self._phase})")
 
 # %% ../nbs/04_learner.ipynb #63d044c6
-_BY = {'predict': 'preds', 'get_loss': 'loss'}
-
 @patch
 def _loader(self:Learner, training):
     dls = self.dls
@@ -323,6 +321,7 @@ def _check(self:Learner, n_epochs, train, valid):
                              "or smaller than a batch with drop_last?")
     for nm in STARRED if train else STARRED[:2] if valid else (): self._check_provider(nm)
 
+# %% ../nbs/04_learner.ipynb #63d044c8
 @patch
 def _providers(self:Learner, nm):
     own = [_name(self)] if hasattr(type(self), nm) else []
@@ -340,6 +339,7 @@ def _check_provider(self:Learner, nm):
     hint = f"did you mean {nm} when you wrote {near[0]}?" if near else "add a TrainCB() to cbs, or use TrainLearner"
     raise ValueError(f"nobody provides {nm}, so nothing would be trained: {hint}")
 
+# %% ../nbs/04_learner.ipynb #63d044ca
 def _checked_lr(lr):
     try: ok = bool(0 < lr < float('inf'))
     except (TypeError, ValueError, RuntimeError): ok = False

@@ -108,6 +108,27 @@ class ProgressCB(Callback):
         now = time.perf_counter()
         if now - self._drawn > .1: self._show(learn, now)
 
+    def after_epoch(self, learn):
+        if self._own: self._own.after_epoch(learn)
+
+    def cleanup_epoch(self, learn):
+        if self._own: self._own.cleanup_epoch(learn)
+        if self._out is None: return
+        if self._done: self._show(learn, time.perf_counter())
+        rows = self._all_rows(learn)
+        new, self._n_rows = rows[self._n_rows:], len(rows)
+        if not new: return
+        self._rows += new
+        if new[-1]['phase'] == 'valid': self._valid.append((len(self._losses) + len(self._tail), new[-1]['loss']))
+        self._out.row(self._rows)
+
+    def cleanup_fit(self, learn):
+        out, self._out = self._out, None
+        if out is None: return
+        fig = self.plot_loss() if self.plot and _IN_NOTEBOOK and self.losses else None
+        out.close(self._rows, fig)
+        if fig is not None: plt.close(fig)
+
     @property
     def losses(self)->list:
         "The loss of every training batch so far, as numbers"
@@ -130,33 +151,9 @@ def _redraw(self:ProgressCB):
     plt.close(fig)
     self._redrawn = time.perf_counter()
 
-# %% ../nbs/06_progress.ipynb #12be382b
 @patch
 def _all_rows(self:ProgressCB, learn):
     return next((cb.rows for cb in (self._own, *learn.cbs) if isinstance(cb, MetricsCB)), [])
-@patch
-def after_epoch(self:ProgressCB, learn):
-    if self._own: self._own.after_epoch(learn)
-
-@patch
-def cleanup_epoch(self:ProgressCB, learn):
-    if self._own: self._own.cleanup_epoch(learn)
-    if self._out is None: return
-    if self._done: self._show(learn, time.perf_counter())
-    rows = self._all_rows(learn)
-    new, self._n_rows = rows[self._n_rows:], len(rows)
-    if not new: return
-    self._rows += new
-    if new[-1]['phase'] == 'valid': self._valid.append((len(self._losses) + len(self._tail), new[-1]['loss']))
-    self._out.row(self._rows)
-
-@patch
-def cleanup_fit(self:ProgressCB, learn):
-    out, self._out = self._out, None
-    if out is None: return
-    fig = self.plot_loss() if self.plot and _IN_NOTEBOOK and self.losses else None
-    out.close(self._rows, fig)
-    if fig is not None: plt.close(fig)
 
 # %% ../nbs/06_progress.ipynb #12be382d
 @patch
