@@ -9,12 +9,11 @@ __all__ = ['CLASSES', 'verify', 'find_fashion_mnist', 'standin', 'TensorLoader',
 # %% ../nbs/01_data.ipynb #0d753632
 import functools, hashlib, os, socket, warnings
 from contextlib import contextmanager
-from operator import itemgetter
 from pathlib import Path
 import numpy as np, torch
 from torch.utils.data import DataLoader, default_collate
 from torchvision.datasets import FashionMNIST
-from .core import batch_size, keep_random, map_nested, to_device
+from .core import keep_random, map_nested, to_device
 
 # %% ../nbs/01_data.ipynb #769f9427
 _SHA256 = {

@@ -7,7 +7,7 @@ __all__ = ['Seen', 'SEVERITIES', 'EXPLAIN', 'Curve', 'RULES', 'SYMPTOM_OF', 'Ver
            'Finding', 'Findings', 'diagnose', 'Incident', 'NaNGuardCB', 'replay_incident']
 
 # %% ../nbs/09_diagnose.ipynb #cc38d763
-import copy, io, math, os, weakref
+import copy, io, math, weakref
 from base64 import b64encode
 from collections import namedtuple
 from contextlib import redirect_stdout
@@ -15,13 +15,13 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 import matplotlib.pyplot as plt
-import numpy as np, torch, torch.nn.functional as F
+import numpy as np, torch
 from torch import nn, optim
 from .activations import ActivationStats, dead_share
 from .core import keep_random, map_nested, patch, random_states, set_random_states, split_batch, to_device
 from .data import first_batch
 from .hooks import HooksCallback, main_tensor
-from .learner import Callback, CancelFitException, Learner, TrainCB, TrainLearner, _checked_lr
+from .learner import Callback, CancelFitException, Learner, TrainLearner, _checked_lr
 
 # %% ../nbs/09_diagnose.ipynb #8bc2238d
 @dataclass

@@ -8,9 +8,8 @@ __all__ = ['STARRED', 'EVENTS', 'CancelBatchException', 'CancelEpochException', 
 
 # %% ../nbs/04_learner.ipynb #2c47b3fa
 import difflib, functools, types
-from operator import attrgetter
 import torch, torch.nn.functional as F
-from torch import nn, optim
+from torch import optim
 from torch.utils.data import Dataset
 from .core import patch, split_batch
 

@@ -6,7 +6,7 @@
 __all__ = ['fit', 'advised', 'report', 'lesson', 'main']
 
 # %% ../nbs/10_lesson.ipynb #1e28ad84
-import argparse, io, os, platform, warnings
+import argparse, io, platform, warnings
 from base64 import b64encode
 from html import escape
 from importlib.metadata import version

@@ -6,7 +6,6 @@
 __all__ = ['mlp', 'conv', 'cnn']
 
 # %% ../nbs/03_models.ipynb #33dd6276
-from functools import partial
 from torch import nn
 
 # %% ../nbs/03_models.ipynb #4997411a

@@ -16,8 +16,8 @@ import matplotlib.pyplot as plt
 import torch, torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from .core import batch_size, map_nested, split_batch, to_cpu, to_device
-from .data import first_batch, keep_order
+from .core import batch_size, split_batch, to_cpu, to_device
+from .data import keep_order
 from .hooks import Hooks
 from .init import BatchTransformCB, GeneralRelu
 from .learner import Callback, CancelFitException, Learner, _listify, _shape_of

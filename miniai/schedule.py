@@ -8,7 +8,7 @@ __all__ = ['OBSERVERS', 'LRFinderCB', 'probe', 'lr_find', 'orthogonal', 'Muon', 
 
 # %% ../nbs/11_schedule.ipynb #4b0dc2e4
 import copy, inspect, math
-from functools import partial, wraps
+from functools import wraps
 import matplotlib.pyplot as plt
 import numpy as np, torch
 from torch import optim
@@ -16,8 +16,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 from .core import patch
 from .data import keep_order
 from .learner import Callback, CancelFitException, Learner
-from .activations import ActivationStats, UpdateStats
-from .diagnose import DiagnoseCB, NaNGuardCB
+from .activations import UpdateStats
+from .diagnose import DiagnoseCB
 from .hooks import HooksCallback
 from .metrics import MetricsCB
 from .plot import get_grid
