@@ -232,6 +232,10 @@ def check(
     res = Verdicts()
     with keep_random():
         for nm, f in _CHECKS.items():
+            first = [o for o in ('labels', 'shapes', 'targets') if o in res.failed]
+            if nm == 'overfit a batch' and first:  # which could only fail as well
+                res.append(Verdict(nm, None, f'not tried: mend the {first[0]} first'))
+                break
             try: res.append(Verdict(nm, *f(learn if f is _check_loop else _Bench(learn))))
             except Exception as e:  # which is itself the evidence; told once
                 ok = False if nm in ('loop', 'gradients', 'validation', 'overfit a batch') and not res.failed else None

@@ -187,7 +187,7 @@ class Learner:
 
     def __getattr__(self, name):
         if name in STARRED: return functools.partial(self.callback, name)
-        remedy = ': put a MetricsCB into its cbs, before whoever asks' if name == 'metrics' else ''
+        remedy = ': put a MetricsCB into its cbs' if name == 'metrics' else ''
         raise AttributeError(f"{_name(self)!r} object has no attribute {name!r}{remedy}")
 
 # %% ../nbs/04_learner.ipynb #dd59b4eb
@@ -313,7 +313,7 @@ def _check(self:Learner, n_epochs, train, valid):
             raise ValueError(f"there is no {what} loader: give one, as Learner(model, DataLoaders(train, valid)), "
                              f"or say fit({'train' if training else 'valid'}=False)")
         if not hasattr(dl, '__iter__') or isinstance(dl, torch.Tensor):
-            raise TypeError(f"dls={self.dls!r} holds no data: write Learner(model, "
+            raise TypeError(f"dls holds no data: {_name(dl)} is no loader. Write Learner(model, "
                             "DataLoaders(train, valid), …); TensorLoader takes tensors")
         if hasattr(dl, '__len__') and len(dl) == 0:
             raise ValueError(f"the {what} loader is empty: is its data set empty, "
@@ -367,9 +367,10 @@ def _shape_of(o):
     ints = not (o.is_floating_point() or o.is_complex() or o.dtype == torch.bool) and o.numel()
     return f'{str(o.dtype)[6:]} {tuple(o.shape)}' + (f' from {o.min()} to {o.max()}' if ints else '')
 
-def _label_remedy(preds, y):
-    "What to do where `y` should be labels for the scores `preds` and has another shape or type"
-    if not all(isinstance(o, torch.Tensor) for o in (preds, y)) or preds.ndim < 2 or preds.shape[1] == 1: return ''
+def _remedy(preds, y):
+    "What to do where `y` has not the shape or the type that goes with `preds`"
+    if not all(isinstance(o, torch.Tensor) for o in (preds, y)) or preds.ndim < 2: return ''
+    if preds.shape[1] == 1: return '; give both the same shape: y.unsqueeze(1)'*(y.ndim == preds.ndim - 1)
     column = y.ndim == preds.ndim and y.shape[1] == 1
     calls = '.squeeze(1)'*column + '.long()'*(y.dtype != torch.int64)
     if not calls or not (column or y.ndim == preds.ndim - 1): return ''
@@ -386,7 +387,7 @@ def _loss(learn, targets):
             remedy = 'give the loss an ignore_index' if y.min() < 0 else "give the model's last layer more outputs"
             raise IndexError(f"the labels run from {y.min()} to {y.max()}, but the model gives {preds.shape[1]} "
                              f"scores, for the classes 0 to {preds.shape[1] - 1}: mend the labels, or {remedy}") from e
-        given = f"predictions {_shape_of(preds)}, targets {', '.join(map(_shape_of, targets))}{_label_remedy(preds, y)}"
+        given = f"predictions {_shape_of(preds)}, targets {', '.join(map(_shape_of, targets))}{_remedy(preds, y)}"
         if not targets: given = f'no targets: {learn.n_inp} of the batch went to the model (n_inp), none was left'
         e.add_note(f'miniai: the loss was given {given}')
         raise
