@@ -719,7 +719,7 @@ RULES = (_rule_non_finite, _rule_code, _rule_data, _rule_saturated, _rule_explod
 SYMPTOM_OF = {  # what needs no finding of its own when one of these explains it
     'not_learning': set('non_finite diverged vanishing near_zero exploding saturated '
                         'lr_too_high lr_too_low double_softmax gradients_accumulate '
-                        'dead_units unshuffled shape_mismatch unnormalised_targets'.split()),
+                        'dead_units unshuffled shape_mismatch unnormalised_targets unnormalised_input'.split()),
     'lr_too_high': {'shape_mismatch', 'unnormalised_targets'},
     'lr_too_low': {'vanishing', 'near_zero', 'saturated', 'shape_mismatch', 'unnormalised_targets'},
     'exploding': {'unnormalised_targets'},
