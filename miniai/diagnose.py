@@ -704,7 +704,7 @@ def _rule_data(cb, s):
 def _rule_overfitting(cb, s):
     if len(s.valid) < 4 or not np.isfinite(s.valid).all(): return []
     k, train = int(s.valid.argmin()), s.loss[-s.valid_at[0]:].mean()
-    late = np.median(s.valid[-max(3, len(s.valid)//4):])
+    late = np.median(s.valid[max(k, len(s.valid) - max(3, len(s.valid)//4)):])  # nothing from before the minimum
     rise, share = late/s.valid[k], train/late
     if not (rise > 1.02 and share < .35 or rise > 1.05 and share < .5): return []
     means = [s.loss[a:b].mean() for a, b in zip([0, *s.valid_at], s.valid_at)]
