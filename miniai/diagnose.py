@@ -61,6 +61,8 @@ class _Bench:
 
 def _rms(t): return t.detach().float().square().mean().sqrt()
 
+def _single(preds): return preds.shape[1:] in ((), (1,))  # one number for each sample
+
 def _scores(b):
     "Scores with the classes second, and integer labels, when this is a classification; else None"
     preds, y = b.evaluate(), b.y[0] if b.y else None
@@ -68,7 +70,7 @@ def _scores(b):
     if preds.ndim < 2 or y.is_floating_point() or y.ndim != preds.ndim - 1: return None
     if preds.shape[:1] + preds.shape[2:] != y.shape == preds.shape[:-1]:  # (n, time, classes)
         preds = preds.movedim(-1, 1)
-    return preds, y
+    return (preds, y) if preds.shape[1] > 1 else None  # one number for each sample is no choice between classes
 
 # %% ../nbs/09_diagnose.ipynb #a11b0d26
 def _check_labels(b):
@@ -82,7 +84,7 @@ def _check_shapes(b):
     if not isinstance(preds, torch.Tensor) or not isinstance(y, torch.Tensor):
         return None, 'predictions or targets are not one tensor', ''
     seen, scores = f'predictions {tuple(preds.shape)}, targets {tuple(y.shape)}', preds.ndim > 1 and preds.shape[1] > 1
-    if not y.is_floating_point():
+    if not (y.is_floating_point() or _single(preds)):
         column = scores and y.ndim == preds.ndim and y.shape[1] == 1
         if column: return False, seen, 'labels are one number for each sample: y.squeeze(1)'
         return None, 'labels are integers', ''
@@ -92,7 +94,7 @@ def _check_shapes(b):
 
 def _check_targets(b):
     preds, y = main_tensor(b.evaluate()), b.y[0] if b.y else None
-    if preds is None or not isinstance(y, torch.Tensor) or not y.is_floating_point():
+    if preds is None or not isinstance(y, torch.Tensor) or not (y.is_floating_point() or y.shape == preds.shape):
         return None, 'no floating-point targets', ''
     y, size = y.float(), _rms(preds)
     return (bool(_rms(y) <= 20*max(1, size)),
@@ -255,7 +257,7 @@ def _is_act(m):
 def _has_modes(m): return isinstance(m, (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm))
 def _outer(a, b):
     "Whether a loss would compare each of `a` with each of `b`, as for shapes (64, 1) and (64,)"
-    if a is None or not b.is_floating_point(): return False
+    if a is None or not (b.is_floating_point() or _single(a)): return False
     try: return math.prod(torch.broadcast_shapes(a.shape, b.shape)) > max(a.numel(), b.numel())
     except RuntimeError: return False
 
@@ -284,10 +286,10 @@ class _FromBatches:
             self.inputs.append(torch.stack([x.mean(), x.std()]))
         if not isinstance(y, torch.Tensor): return
         if _outer(preds, y): self.broadcast = tuple(preds.shape), tuple(y.shape)
-        if preds is not None and y.is_floating_point() and len(self.targets) < 50:
+        if preds is not None and (y.is_floating_point() or y.shape == preds.shape) and len(self.targets) < 50:
             t = y.detach().float()
             self.targets.append(torch.stack([t.mean(), t.std(correction=0), _rms(t), _rms(preds)]))
-        if y.is_floating_point() or y.ndim != 1: return
+        if y.is_floating_point() or y.ndim != 1 or preds is not None and _single(preds): return
         if len(self.labels) < 200: self.labels.append(y.detach())
         if preds is not None and preds.ndim == 2 and preds.shape[1] > 1:
             p, self.n_classes = preds.detach().float(), preds.shape[1]

@@ -370,7 +370,9 @@ def _shape_of(o):
 def _remedy(preds, y):
     "What to do where `y` has not the shape or the type that goes with `preds`"
     if not all(isinstance(o, torch.Tensor) for o in (preds, y)) or preds.ndim < 2: return ''
-    if preds.shape[1] == 1: return '; give both the same shape: y.unsqueeze(1)'*(y.ndim == preds.ndim - 1)
+    if preds.shape[1] == 1:
+        calls = '.unsqueeze(1)'*(y.ndim == preds.ndim - 1) + '.float()'*(not y.is_floating_point())
+        return f'; targets of the same shape and type are y{calls}' if calls else ''
     column = y.ndim == preds.ndim and y.shape[1] == 1
     calls = '.squeeze(1)'*column + '.long()'*(y.dtype != torch.int64)
     if not calls or not (column or y.ndim == preds.ndim - 1): return ''
