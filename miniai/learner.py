@@ -7,7 +7,7 @@ __all__ = ['STARRED', 'EVENTS', 'CancelBatchException', 'CancelEpochException', 
            'CompletionCB', 'SingleBatchCB', 'with_cbs', 'Learner', 'TrainCB', 'TrainLearner', 'MomentumLearner']
 
 # %% ../nbs/04_learner.ipynb #2c47b3fa
-import difflib, functools, types
+import difflib, functools, inspect, re, types
 import torch, torch.nn.functional as F
 from torch import optim
 from torch.utils.data import Dataset
@@ -80,7 +80,7 @@ class with_cbs:
             try:
                 error = o._cleanup(cleanup, error)
                 if error is not None and not isinstance(error, cancel): raise error
-            finally: error = None  # the exception holds this frame: break the circle
+            finally: error = None  # the exception holds this frame, and the frame it: let go
         return _f
 
 # %% ../nbs/04_learner.ipynb #3edc3d07
@@ -97,15 +97,30 @@ def _listify(cbs):
     one = isinstance(cbs, (Callback, type)) or not hasattr(cbs, '__iter__') or any(hasattr(cbs, o) for o in EVENTS)
     return [cbs] if one else list(cbs)
 
-def _suggest(nm, known):
-    near = difflib.get_close_matches(nm, known, 1, cutoff=.6)
-    return f": did you mean {near[0]}?" if near else f": the events are {', '.join(known)}"
+def _in_our_words(nm):
+    "An event of another library, as on_train_batch_end, epoch_end or after_validate, as one of ours"
+    nm = re.sub('^on_train_(begin|start|end)$', r'fit_\1', nm)
+    nm = re.sub('^(?:on_)?(.+)_(begin|start|end)$', lambda m: f"{'after' if m[2] == 'end' else 'before'}_{m[1]}", nm)
+    nm = re.sub('^begin_', 'before_', nm)
+    return re.sub('_(?:train|valid)[a-z]*(_batch|_epoch)?$', lambda m: m[1] or '_epoch', nm)
+
+def _suggest(nm):
+    near = difflib.get_close_matches(_in_our_words(nm), EVENTS, 1, cutoff=.6)
+    return f"did you mean {near[0]}?" if near else f"the events are {', '.join(EVENTS)}"
 
 def _looks_like_event(nm):
     if nm in EVENTS or nm.startswith('_'): return False
     near = difflib.get_close_matches(nm, EVENTS, 1, cutoff=.85)
-    return nm.startswith(('before_', 'after_', 'cleanup_', 'on_', 'begin_')) or any(o not in STARRED for o in near)
+    return (nm.startswith(('before_', 'after_', 'cleanup_', 'on_', 'begin_')) or any(o not in STARRED for o in near)
+            or _in_our_words(nm) in EVENTS)
 
+def _takes_learn(f):
+    try: inspect.signature(f).bind(None)
+    except TypeError: return False
+    except ValueError: pass  # a builtin doesn't say what it takes
+    return True
+
+# %% ../nbs/04_learner.ipynb #74677eea
 def _check_cb(cb):
     "Raise an error if `cb` can't be a callback"
     if isinstance(cb, type):
@@ -113,11 +128,16 @@ def _check_cb(cb):
     for nm in dir(cb):
         if _looks_like_event(nm) and callable(getattr(cb, nm, None)):
             raise ValueError(f"{_name(cb)}.{nm} looks like an event and is "
-                             f"none{_suggest(nm, EVENTS)} (A helper's name may start with _.)")
+                             f"none: {_suggest(nm)} (A helper's name may start with _.)")
+    for nm in EVENTS:
+        if callable(f := getattr(cb, nm, None)) and not _takes_learn(f):
+            raise TypeError(f"{_name(cb)}.{nm} is called with the Learner, and can't take that alone: "
+                            f"write def {nm}(self, learn)")
     if not isinstance(cb, Callback) and not any(hasattr(cb, o) for o in EVENTS):
         raise TypeError(f"{cb!r} is no callback: it has no method named like an event. "
                         "For a function write Callback(after_batch=f)")
 
+# %% ../nbs/04_learner.ipynb #74677eec
 def _check_parts(opt_func, **parts):
     "Raise an error for a class where an object is wanted, an optimizer where a class is, a name where either is"
     for nm, o in parts.items():
@@ -141,7 +161,7 @@ class Learner:
     "A training loop that announces what it does: callbacks listen, and one of them does the work"
     def __init__(self,
         model,                 # `nn.Module`
-        dls=(0,),              # `DataLoaders`, or a pair of loaders to train and to validate
+        dls=(0,),              # `DataLoaders`, or a pair of loaders to train and to validate; by default, none yet
         loss_func=F.mse_loss,  # called with predictions and targets
         lr=0.1,                # learning rate, unless `fit` is given another
         cbs=None,              # callbacks: one or several
@@ -187,7 +207,7 @@ class Learner:
 
     def __getattr__(self, name):
         if name in STARRED: return functools.partial(self.callback, name)
-        remedy = ': put a MetricsCB into its cbs' if name == 'metrics' else ''
+        remedy = ': put a MetricsCB into its cbs, and fit' if name == 'metrics' else ''
         raise AttributeError(f"{_name(self)!r} object has no attribute {name!r}{remedy}")
 
 # %% ../nbs/04_learner.ipynb #dd59b4eb
@@ -354,7 +374,11 @@ def _new_opt(self:Learner, lr, train):
             raise ValueError(f"{_name(self.model)} has no parameter that trains: none at all, "
                              "or all with requires_grad=False. To validate only, say fit(train=False)")
         if not any(True for p in self.model.parameters()): return
-    old, self.opt = self.opt, self.opt_func(self.model.parameters(), _checked_lr(self.lr if lr is None else lr))
+    old, lr = self.opt, _checked_lr(self.lr if lr is None else lr)
+    try: self.opt = self.opt_func(self.model.parameters(), lr)
+    except TypeError as e:
+        e.add_note('miniai: opt_func was called with the parameters and the learning rate, as optim.SGD is')
+        raise
     def params(opt): return [p for g in opt.param_groups for p in g['params']]
     if type(old) is not type(self.opt) or len(params(old)) != len(params(self.opt)): return
     if all(a is b for a, b in zip(params(old), params(self.opt))):
@@ -408,11 +432,14 @@ def _where(e, model):
 def _predict(learn, inputs):
     try: return learn.model(*inputs)
     except (IndexError, RuntimeError, TypeError, ValueError) as e:
-        params = getattr(learn.model, 'parameters', list)()
-        weights = next((f' and has weights of {str(p.dtype)[6:]}' for p in params), '')
-        more = f'; n_inp={len(inputs) + 1} hands it more of the batch' if 'required positional' in str(e) else ''
+        dtype, says = next((p.dtype for p in getattr(learn.model, 'parameters', list)()), None), str(e)
+        weights = f' and has weights of {str(dtype)[6:]}' if dtype else ''
+        remedy = (f'; n_inp={len(inputs) + 1} hands it more of the batch' if 'required positional' in says
+                  else '; an embedding takes whole numbers: x.long()' if "'indices'" in says
+                  else f'; inputs of the same type are x.to({dtype})' if re.search('[Ii]nput type|dtype|datatype', says)
+                  else '')
         e.add_note(f"miniai: {_name(learn.model)} was given "
-                   f"{', '.join(map(_shape_of, inputs))}{weights}{_where(e, learn.model)}{more}")
+                   f"{', '.join(map(_shape_of, inputs))}{weights}{_where(e, learn.model)}{remedy}")
         raise
 
 # %% ../nbs/04_learner.ipynb #bfa06169
