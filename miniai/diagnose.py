@@ -21,7 +21,8 @@ from .activations import ActivationStats, dead_share
 from .core import keep_random, map_nested, patch, random_states, set_random_states, split_batch, to_device
 from .data import first_batch
 from .hooks import HooksCallback, main_tensor
-from .learner import Callback, CancelFitException, Learner, TrainLearner, _checked_lr
+from .learner import Callback, CancelFitException, Learner, TrainLearner
+from .learner import _checked_lr, _loss, _predict, _remedy, _shape_of
 
 # %% ../nbs/09_diagnose.ipynb #8bc2238d
 @dataclass
@@ -47,17 +48,26 @@ class Verdicts(list):
 class _Bench:
     "A copy of the model and one batch, to try things on"
     def __init__(self, learn):
-        self.learn, self.model = learn, copy.deepcopy(learn.model)
+        self.learn, self.model, self.loss_func = learn, copy.deepcopy(learn.model), learn.loss_func
+        self.n_inp = next((cb.n_inp for cb in learn.cbs if hasattr(cb, 'n_inp')), learn.n_inp)
         for p in self.model.parameters(): p.grad = None
         self.x, self.y = self.batch(learn._loader(True))
 
     def batch(self, dl):
         device = next((p.device for p in self.model.parameters()), torch.device('cpu'))
-        n_inp = next((cb.n_inp for cb in self.learn.cbs if hasattr(cb, 'n_inp')), self.learn.n_inp)
-        return split_batch(to_device(first_batch(dl), device), n_inp)
+        return split_batch(to_device(first_batch(dl), device), self.n_inp)
+
+    def predict(self, x, train=False):
+        self.model.train(train)
+        self.preds = _predict(self, x)
+        return self.preds
 
     def evaluate(self):
-        with torch.no_grad(): return self.model.eval()(*self.x)
+        with torch.no_grad(): return self.predict(self.x)
+
+    def loss(self, x, y, train=False):
+        self.predict(x, train)
+        return _loss(self, y)
 
 def _rms(t): return t.detach().float().square().mean().sqrt()
 
@@ -73,6 +83,10 @@ def _scores(b):
     return (preds, y) if preds.shape[1] > 1 else None  # one number for each sample is no choice between classes
 
 # %% ../nbs/09_diagnose.ipynb #a11b0d26
+def _check_forward(b):
+    if b.evaluate() is None: return False, 'the model gives None', 'does its forward end with a return?'
+    return True, f"{', '.join(map(_shape_of, b.x))} becomes {_shape_of(b.preds)}", ''
+
 def _check_labels(b):
     if (s := _scores(b)) is None: return None, 'no integer labels', ''
     lo, hi, c = int(s[1].min()), int(s[1].max()), s[0].shape[1]
@@ -90,7 +104,8 @@ def _check_shapes(b):
         return None, 'labels are integers', ''
     if scores and y.ndim == preds.ndim - 1:
         return False, f'{seen} of {y.dtype}', 'if these are labels, they are integers: y.long()'
-    return preds.shape == y.shape, seen, 'give both the same shape: the loss would broadcast one over the other'
+    return (preds.shape == y.shape, seen,
+            'give both the same shape: the loss would broadcast one over the other' + _remedy(preds, y))
 
 def _check_targets(b):
     preds, y = main_tensor(b.evaluate()), b.y[0] if b.y else None
@@ -106,20 +121,29 @@ def _check_input(b):
     mean, std, bad = x.float().mean().item(), x.float().std().item(), int((~x.isfinite()).sum())
     seen = f'mean {mean:.3g}, std {std:.3g}' + ', not all finite'*bool(bad)
     if bad: return False, seen, f'{bad} values are NaN or infinite: drop these samples, or fill them in'
-    return (.02 < std < 20 and abs(mean) < 10*std, seen,
-            'bring the input to a mean near 0 and a standard deviation near 1 (bytes: divide by 255)')
+    sizes = x.float().std(0) if x.ndim == 2 and len(x) > 8 else x.new_ones(1)
+    if sizes.max() > 100*sizes.median() > 0:
+        return (False, f'columns of standard deviations from {sizes.min():.2g} to {sizes.max():.2g}, '
+                f'most near {sizes.median():.2g}', 'standardise each column by itself, (x - mean)/std')
+    return (.02 < std < 20 and abs(mean) < 10*std, seen, 'bring the input to a mean near 0 and a standard deviation '
+            'near 1: bytes divided by 255, each column of a table by itself')
 
 # %% ../nbs/09_diagnose.ipynb #a11b0d28
+_NEGATIVE = ('the loss of a classifier is never below 0: cross_entropy takes scores, '
+             'nll_loss what log_softmax makes of them')
+
 def _check_loss(b):
-    if (s := _scores(b)) is None: return None, 'not a classification', ''
-    with torch.no_grad(): loss = b.learn.loss_func(b.evaluate(), *b.y)
+    with torch.no_grad(): loss = b.loss(b.x, b.y)
     if not isinstance(loss, torch.Tensor) or loss.ndim:
         what = f'of shape {tuple(loss.shape)}' if isinstance(loss, torch.Tensor) else repr(loss)
         return False, f'the loss is {what}', 'a loss is one number: take its mean'
+    if (s := _scores(b)) is None: return None, f'{loss:.3g}; not a classification, whose chance is known', ''
     chance = math.log(s[0].shape[1])
-    return (abs(loss.item() - chance) < max(.7, .35*chance),
-            f'{loss.item():.2f}, chance gives ln {s[0].shape[1]} = {chance:.2f}',
-            'scale the last layer down, or the input; a loss far above chance is confidently wrong from the start')
+    seen, far = f'{loss:.2f}, chance gives ln {s[0].shape[1]} = {chance:.2f}', max(.7, .35*chance)
+    if loss < -.01: return False, seen, _NEGATIVE
+    if loss < chance - far: return None, f'{seen}: is it trained already?', ''
+    return (bool(loss < chance + far), seen, 'scale the last layer down, or the input; a loss far above chance '
+            'is confidently wrong from the start')
 
 # %% ../nbs/09_diagnose.ipynb #a11b0d2a
 def _check_loop(learn):
@@ -128,7 +152,7 @@ def _check_loop(learn):
     return True, f'{learn._providers("predict")[0]} trains', ''
 
 def _check_gradients(b):
-    loss = b.learn.loss_func(b.model.train()(*b.x), *b.y)
+    loss = b.loss(b.x, b.y, train=True)
     if not isinstance(loss, torch.Tensor) or not loss.requires_grad:
         return False, 'the loss has no gradient', 'is there a detach(), an argmax or a no_grad() on its way?'
     params = {nm: p for nm, p in b.model.named_parameters() if p.requires_grad}
@@ -185,7 +209,7 @@ def _check_validation(b):
     dl = b.learn._loader(False)
     if dl is None: return None, 'no validation loader', ''
     x, y = b.batch(dl)
-    with torch.no_grad(): loss = b.learn.loss_func(b.model.eval()(*x), *y)
+    with torch.no_grad(): loss = b.loss(x, y)
     xs = [main_tensor(o) for o in (b.x, x)]
     if any(o is None or len(o) < 32 for o in xs): return True, f'loss {loss:.3g}', ''
     (mean, std), (mean_v, std_v) = [(o.float().mean().item(), o.float().std().item()) for o in xs]
@@ -207,25 +231,36 @@ def _by_heart(model, loss_func, x, y, lr, steps=60):
 def _check_overfit(b, n=8):
     scores, model = _scores(b), b.model.train()
     for m in model.modules():
-        if isinstance(m, (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)): m.eval()
+        if isinstance(m, nn.modules.dropout._DropoutNd): m.eval()
     x, y = (map_nested(lambda t: t[:n], o) for o in (b.x, b.y))
     if not any(p.requires_grad for p in model.parameters()):
         return False, 'no parameter trains', 'unfreeze some: p.requires_grad_(True)'
-    for lr in (3e-3, .1):  # a model of few weights has far to go
-        losses = _by_heart(model, b.learn.loss_func, x, y, lr)
-        if learnt := losses[-1] < .5*losses[0] or losses[0] < 1e-3: break
-    seen = f'loss of {n} samples from {losses[0]:.3g} to {losses[-1]:.3g} in {len(losses)} steps of Adam'
-    if scores is not None and losses[-1] < -.01:
-        return False, seen, ('the loss of a classifier is never below 0: cross_entropy takes scores, '
-                             'nll_loss what log_softmax makes of them')
-    return (learnt, seen, 'a model that cannot learn eight samples by heart has a bug, or gradients that vanish: '
-            'look at loss, labels and initialisation')
+    best = math.inf, math.inf
+    for lr in (3e-3, .1, 1.):  # a model of few weights has far to go
+        best = min(best, _by_heart(model, b.loss_func, x, y, lr), key=lambda losses: losses[-1])
+        if best[-1] < .05*best[0]: break
+    seen = f'loss of {n} samples from {best[0]:.3g} to {best[-1]:.3g} in {len(best)} steps of Adam'
+    if scores is not None and best[-1] < -.01: return False, seen, _NEGATIVE
+    return (best[-1] < max(.5*best[0], 1e-3), seen, 'a model that cannot learn eight samples by heart has a bug, '
+            'or gradients that vanish: look at loss, labels and initialisation')
 
 # %% ../nbs/09_diagnose.ipynb #2c4a74ec
-_CHECKS = {'loop': _check_loop, 'labels': _check_labels, 'shapes': _check_shapes, 'targets': _check_targets,
-           'input': _check_input, 'loss at the start': _check_loss, 'gradients': _check_gradients,
-           'optimizer': _check_optimizer, 'samples apart': _check_mixing, 'repeatable': _check_repeatable,
-           'last batch': _check_last_batch, 'validation': _check_validation, 'overfit a batch': _check_overfit}
+_CHECKS = {'loop': _check_loop, 'forward': _check_forward, 'labels': _check_labels, 'shapes': _check_shapes,
+           'targets': _check_targets, 'input': _check_input, 'loss at the start': _check_loss,
+           'gradients': _check_gradients, 'optimizer': _check_optimizer, 'samples apart': _check_mixing,
+           'repeatable': _check_repeatable, 'last batch': _check_last_batch, 'validation': _check_validation,
+           'overfit a batch': _check_overfit}
+_TELLING = ('loop', 'forward', 'loss at the start', 'gradients', 'validation', 'overfit a batch')  # by an error
+
+def _verdict(nm, learn, before):
+    "The verdict of one check; an error is one as well, and is told once"
+    try: return Verdict(nm, *_CHECKS[nm](learn if nm == 'loop' else _Bench(learn)))
+    except Exception as e:
+        says = f'{type(e).__name__}: {(str(e).splitlines() or [""])[0]}'
+        if any(says in v.evidence for v in before): return Verdict(nm, None, 'the same error')
+        notes = '; '.join(o.removeprefix('miniai: ') for o in getattr(e, '__notes__', ()))
+        ok = False if nm in _TELLING and not before.failed else None
+        return Verdict(nm, ok, says, notes or 'mend what the error says, then check again')
 
 def check(
     learn,  # Learner; neither it nor its model, data order or random streams are changed
@@ -233,17 +268,13 @@ def check(
     "Try out on copies of the model, with one batch, what goes wrong before training"
     res = Verdicts()
     with keep_random():
-        for nm, f in _CHECKS.items():
+        for nm in _CHECKS:
             first = [o for o in ('labels', 'shapes', 'targets') if o in res.failed]
             if nm == 'overfit a batch' and first:  # which could only fail as well
                 res.append(Verdict(nm, None, f'not tried: mend the {first[0]} first'))
                 break
-            try: res.append(Verdict(nm, *f(learn if f is _check_loop else _Bench(learn))))
-            except Exception as e:  # which is itself the evidence; told once
-                ok = False if nm in ('loop', 'gradients', 'validation', 'overfit a batch') and not res.failed else None
-                says = f'{type(e).__name__}: {(str(e).splitlines() or [""])[0]}'
-                res.append(Verdict(nm, ok, says, 'mend what the error says, then check again'))
-            if nm == 'input' and 'not all finite' in res[-1].evidence: break  # all that follows would be consequences
+            res.append(_verdict(nm, learn, res))
+            if 'forward' in res.failed or 'not all finite' in res[-1].evidence: break  # the rest would be consequences
     return res
 
 Learner.check = check
@@ -329,6 +360,7 @@ class _FromSteps:
 class DiagnoseCB(_FromBatches, _FromSteps, Callback):
     "Gather during a fit what `learn.diagnose()` needs; it observes, and waits for no device"
     order = 60
+    single = 'leave one out, each would see the same'
     def __init__(self,
         every:int=5,  # look into one training batch in so many; steps of the first 20 batches are all looked at
     ):
@@ -382,7 +414,7 @@ EXPLAIN = {  # kind: what may be behind it, what to try
     'lr_too_high': ('the learning rate ({lr:g}) is too high for this model', 'lower the rate by a factor of 3 to 10'),
     'lr_too_low': ('the learning rate ({lr:g}) is too low for this model',
                    'raise the rate by a factor of 10, or look for the best one'),
-    'dead_units': ('a step that was too large pushed their inputs below zero, for every image',
+    'dead_units': ('a step that was too large pushed their inputs below zero, for every sample',
                    'lower the learning rate, use a Kaiming initialisation, or a leaky ReLU'),
     'near_zero': ('weights that are too small: each layer hands less on',
                   'an initialisation that keeps the variance (Kaiming, Xavier), or normalisation layers'),
@@ -395,7 +427,8 @@ EXPLAIN = {  # kind: what may be behind it, what to try
                   'an initialisation that keeps the variance (Kaiming, Xavier), '
                   'normalisation layers, clipping of gradients'),
     'not_learning': ('no signal reaches the weights, or the labels have nothing to do with the inputs',
-                     'see the other findings; try learn.check(), and whether one batch can be learnt by heart'),
+                     'learn.check() looks for mistakes, and whether a batch can be learnt by heart; '
+                     'learn.lr_find() for a rate'),
     'frozen': ('requires_grad is False, the optimizer does not know them, or no gradient reaches them',
                'if not on purpose: requires_grad_(True), all parameters to '
                'the optimizer, and a look at how forward uses these layers'),
@@ -404,8 +437,9 @@ EXPLAIN = {  # kind: what may be behind it, what to try
     'double_softmax': ('cross entropy takes the softmax itself, so it is taken twice',
                        'return the scores; leave the softmax out of the model'),
     'unshuffled': ('the training data is sorted', 'shuffle=True in the training loader'),
-    'unnormalised_input': ('raw values, as bytes from 0 to 255',
-                           'bring it to a mean near 0 and a standard deviation near 1'),
+    'unnormalised_input': ('raw values, as bytes from 0 to 255, or a table in its own units',
+                           'bring it to a mean near 0 and a standard deviation near 1, '
+                           'each column of a table by itself'),
     'unnormalised_targets': ('values in their own unit, as prices: '
                              'the last layer has far to go, and the gradients are huge',
                              'standardise them, (y - mean)/std, and undo it in the predictions'),
@@ -522,11 +556,12 @@ def _learns(s):
     return last < .6*first
 
 def _merged(found):
-    "One finding for several layers: the worst, then the earliest, with the others in its evidence"
+    "One finding for several layers: the worst, of these the earliest; of the others, the share in their evidence"
     if not found: return []
     first, *others = sorted(found, key=lambda f: (SEVERITIES.index(f.severity), f.first_batch))
     more = f' and {len(others) - 3} more'*(len(others) > 3)
-    if others: first.evidence += f'; likewise {", ".join(f.layer for f in others[:3])}{more}'
+    likewise = [f'{f.layer} ({f.evidence.split()[0]})' for f in others[:3]]
+    if others: first.evidence += f'; likewise {", ".join(likewise)}{more}'
     return [first]
 
 def _rule_near_zero(cb, s):
@@ -565,12 +600,13 @@ def _rule_saturated(cb, s):
     res = []
     for r in cb.bounded:
         c, from_zero = r.stats.counts, isinstance(r.module, (nn.Sigmoid, nn.Hardsigmoid))  # for these 0 is a limit
-        share = (c[:, [1, 2, 80, 81]].sum(1) + c[:, 41]*from_zero)/np.maximum(c.sum(1), 1)
+        ends, at_zero = c[:, [1, 2, 80, 81]].sum(1), c[:, 41]*from_zero
+        share = (ends + at_zero)/np.maximum(c.sum(1), 1)
         late = share[len(share)//2:].mean()
         if late > .5:
             res.append(Finding('saturated', 'critical' if late > .8 else 'warning', r.label,
                                r.stats.batches[int(np.argmax(share > .5))],
-                               f'{late:.0%} of its outputs are within 5 % of a limit',
+                               f'{late:.0%} of its outputs are within 2.5 % of a limit',
                                Curve(r.stats.batches, {'at a limit': share}, 'share at a limit')))
     return _merged(res)
 
@@ -629,13 +665,17 @@ def _rule_lr(cb, s):
     return []
 
 def _rule_not_learning(cb, s):
-    if len(s.loss) < 20 or not np.isfinite(s.loss).all(): return []
+    n = len(s.loss)
+    if n < 20 or not np.isfinite(s.loss).all(): return []
     first, last = _ends(s.loss)
     chance = math.log(cb.n_classes) if cb.n_classes else first
     if last < .97*min(first, chance) or first < 1e-6: return []
-    return [Finding('not_learning', 'critical', None, 0,
-                    f'the loss began at {first:.3g} and ended '
-                    f'at {last:.3g}, over {len(s.loss)} batches', _loss_curve(s))]
+    falls = np.corrcoef(np.arange(n - n//3), s.loss[n//3:])[0, 1] < -.5  # nan: it does not move at all
+    slow = falls and dict(cause='the loss falls to the end, but slowly: there were few steps, or small ones',
+                          advice='train longer, or at a higher rate: learn.lr_find() tries them all')
+    return [Finding('not_learning', SEVERITIES[int(falls)], None, 0,
+                    f'the loss began at {first:.3g} and ended at {last:.3g}, over {n} batches', _loss_curve(s),
+                    **(slow or {}))]
 
 # %% ../nbs/09_diagnose.ipynb #f3beefec
 def _rule_code(cb, s):
@@ -736,7 +776,8 @@ def diagnose(
     if cb is None: raise ValueError("nothing was watched: put a DiagnoseCB() into the Learner's cbs, and fit")
     if not cb.losses: raise ValueError("nothing is recorded yet: run learn.fit(1), then diagnose")
     seen = cb.seen()
-    found = [f for rule in RULES for f in rule(cb, seen)]
+    with np.errstate(all='ignore'):  # a training that broke leaves NaN and infinities, and the rules know
+        found = [f for rule in RULES for f in rule(cb, seen)]
     kinds = {f.kind for f in found}
     found = [f for f in found if not SYMPTOM_OF.get(f.kind, set()) & kinds]
     return Findings(sorted(found, key=lambda f: (SEVERITIES.index(f.severity), f.first_batch)))
@@ -746,7 +787,7 @@ Learner.diagnose = diagnose
 # %% ../nbs/09_diagnose.ipynb #a1c40e02
 @dataclass
 class Incident:
-    "The first number that is none: where it was seen, and the file that reproduces it"
+    "The first NaN or infinity: where it was seen, and the file that reproduces it"
     where: str      # as in 'the output of 3: Conv2d'
     epoch: int
     batch: int      # in its epoch

@@ -25,7 +25,8 @@ _CANCELS = {'batch': CancelBatchException, 'epoch': CancelEpochException, 'fit':
 
 class Callback:
     "Something that listens to a Learner: methods named like its events, or functions given as keywords"
-    order = 0  # lower comes first; the position in the list decides between equals
+    order = 0   # lower comes first; the position in the list decides between equals
+    single = '' # what to do about a second one in the same Learner; '': there may be several
     def __init__(self,
         order:int=None,  # None: the class's
         **events,        # functions that take the Learner, by event: `Callback(after_batch=lambda learn: …)`
@@ -327,6 +328,9 @@ def _check(self:Learner, n_epochs, train, valid):
     for i, cb in enumerate(self.cbs):
         _check_cb(cb)
         if any(cb is o for o in self.cbs[:i]): raise ValueError(f"the same {_name(cb)} is there twice: leave one out")
+        for o in self.cbs[:i] if getattr(cb, 'single', '') else ():
+            if getattr(o, 'single', '') and (isinstance(o, type(cb)) or isinstance(cb, type(o))):
+                raise ValueError(f"there are two {_name(o)}: {o.single}")
     for training in [o for o, wanted in ((True, train), (False, valid)) if wanted]:
         what, dl = 'training' if training else 'validation', self._loader(training)
         if dl is None:

@@ -82,6 +82,7 @@ def _as_metric(name, m):
     "`m` as something with reset, update and compute, or a TypeError that says what is missing"
     if isinstance(m, type):
         raise TypeError(f"{name}={m.__name__} is a class, and a metric is an instance: write {m.__name__}()")
+    if isinstance(m, str): raise TypeError(f"{name}={m!r} is a name: give the function or the metric itself")
     missing = [o for o in _METHODS if not callable(getattr(m, o, None))]
     if not missing: return m
     if len(missing) == 3 and callable(m): return SampleMean(m)
@@ -129,7 +130,7 @@ def row_text(
 )->str:
     "A row as a line of a table with columns of fixed width"
     c = cells(row)
-    note = '' if header or 'partial' not in c else f"  (ended after {c['partial']} batches)"
+    note = '' if header or 'partial' not in c else f"  (ended after {c['partial']} batch{'es'*(c['partial'] != '1')})"
     def width(nm): return max(len(nm), 5 if nm in ('epoch', 'phase') else 7)
     return '  '.join((nm if header else v).rjust(width(nm)) for nm, v in c.items() if nm != 'partial') + note
 
@@ -137,17 +138,14 @@ def row_text(
 class MetricsCB(Callback):
     "Measure the mean loss and any metrics, over each pass through the data; `rows` keeps the numbers"
     order = -10  # before those that read its rows
+    single = 'give one of them all the metrics, as MetricsCB(accuracy, auc=…)'
     def __init__(self,
         *ms,        # metrics: objects with reset, update and compute, or functions of predictions and targets
         **metrics,  # more of them, by name
     ):
         self.metrics, self.loss, self.rows = _named(ms, metrics), SampleMean(), []
 
-    def before_fit(self, learn):
-        if sum(isinstance(cb, MetricsCB) for cb in learn.cbs) > 1:
-            raise ValueError("there are two MetricsCB, each with a table: "
-                             "give one of them all the metrics, as MetricsCB(accuracy, auc=…)")
-        learn.metrics, self._header = self, True
+    def before_fit(self, learn): learn.metrics, self._header = self, True
 
     def before_epoch(self, learn):
         for m in (self.loss, *self.metrics.values()): m.reset()

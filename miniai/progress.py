@@ -76,6 +76,7 @@ class ProgressCB(Callback):
     "Show how far a fit is: a bar with the running loss, a table that grows, and a curve if asked for"
     order = 10  # after those that measure
     shows_metrics = True  # MetricsCB need not print
+    single = 'leave one out, or there would be two tables'
     def __init__(self,
         plot:bool=False,  # draw the losses while it trains, in a notebook, at most once a second
     ):
