@@ -360,7 +360,7 @@ def dead_share(
 # %% ../nbs/08_activations.ipynb #edc00c18
 def _draw_shares(r, ax):
     st = r.stats
-    ax.plot(st.batches, st.near_zero, c='tab:gray', lw=1, label='values near zero')
+    ax.plot(st.batches, st.near_zero, c='tab:gray', lw=1, label='near zero')
     ax.plot(st.batches, dead_share(st.alive), c='tab:red', lw=1.6, label='dead units')
     if st.non_finite.any():
         ax.plot(st.batches, st.non_finite / np.maximum(st.counts.sum(1), 1), c='k', ls=':', label='NaN or Inf')
@@ -379,7 +379,7 @@ def dead_chart(self:StatsPlots,
         ax.set_title(r.label, fontsize=10)
         ax.set_xlabel('batch')
     for ax in axs[:, 0]: ax.set_ylabel('share')
-    axs.flat[0].legend(fontsize=8)
+    fig.legend(*axs.flat[0].get_legend_handles_labels(), loc='outside lower center', ncols=3, fontsize=9)
     fig.suptitle(self._title('Near zero, and dead', start, len(recs), total, 'dead_chart'))
     return fig
 
@@ -411,11 +411,12 @@ def overview(self:StatsPlots,
         _draw_hist(r, b, False, self.what)
         b.set_ylabel(f'|{self.what}|', fontsize=8); b.set_xlabel('')
         _draw_shares(r, c)
+        c.set_ylabel('share', fontsize=8)
     for ax in axs.flat: ax.tick_params(labelsize=8)
-    titles = 'mean ± std', 'histogram as colour (bright: many values)', 'share near zero, share of dead units'
-    for ax, t in zip(axs[0], titles): ax.set_title(t, fontsize=10)
+    axs[0, 1].set_title('histogram as colour (bright: many values)', fontsize=10)
+    for ax in axs[0, [0, 2]]:  # where the others have their title
+        ax.legend(loc='lower center', bbox_to_anchor=(.5, 1), ncols=3, frameon=False, fontsize=10, borderpad=0)
     for ax in axs[-1]: ax.set_xlabel('batch')
-    axs[0, 0].legend(fontsize=7); axs[0, 2].legend(fontsize=7)
     title = f'{self.what.capitalize()}s of {total} layer{"s"*(total > 1)}'
     fig.suptitle(self._title(title, start, n, total, 'overview'))
     return fig

@@ -84,6 +84,6 @@ def show_images(
     ims = list(ims)
     titles = [None]*len(ims) if titles is None else list(titles)
     if len(titles) != len(ims): raise ValueError(f"{len(titles)} titles for {len(ims)} images: give one for each")
-    fig, axs = get_grid(len(ims), nrows, ncols, **kwargs)
+    fig, axs = get_grid(len(ims), nrows, ncols, **{'layout': 'constrained', **kwargs})  # titles keep clear of images
     for im, title, ax in zip(ims, titles, axs.flat): show_image(im, ax=ax, title=title)
     return fig

@@ -85,7 +85,7 @@ def plot(self:LRFinderCB):
     fig, ax = plt.subplots(figsize=(6, 3.2), layout='constrained')
     ax.plot(self.lrs, self.losses, c='tab:blue')
     for (nm, lr), c in zip(self._rates().items(), ('tab:red', 'tab:orange')):
-        ax.axvline(lr, c=c, ls='--', lw=1, label=f'{nm}: {lr:.2g}')
+        ax.axvline(lr, c=c, ls='--', lw=1, label=f'{nm}: {lr:.2g}'.replace('tenth', 'a tenth of the minimum'))
     best, first = np.nanmin(self.losses), self.losses[0]
     ax.set(xscale='log', xlabel='learning rate (log scale)', ylabel='loss of the batch',
            ylim=(best - .1*abs(first - best), first + .5*abs(first - best)))
