@@ -172,6 +172,7 @@ def lesson(
     if found := learn.diagnose():
         rate, kaiming = advised(found.kinds, lr)
         set_seed(seed)
+        dls.train.epoch = 0  # the same order of the data
         run('As advised' + ', Kaiming initialisation'*kaiming, cnn().apply(_kaiming) if kaiming else cnn(), rate)
     path = report(out, runs, "The lesson's net, looked into", epochs=epochs, seed=seed,
                   command=f'miniai-lesson --epochs {epochs} --lr {lr:g} --seed {seed}')
