@@ -564,6 +564,7 @@ def _merged(found):
     if others: first.evidence += f'; likewise {", ".join(likewise)}{more}'
     return [first]
 
+# %% ../nbs/09_diagnose.ipynb #e0931b62
 def _rule_near_zero(cb, s):
     res, learns = [], _learns(s)
     for r in cb.acts:
@@ -579,6 +580,7 @@ def _rule_near_zero(cb, s):
                                Curve(r.stats.batches, {'std': r.stats.stds}, 'std of its outputs')))
     return _merged(res)
 
+# %% ../nbs/09_diagnose.ipynb #e0931b64
 def _rule_dead(cb, s):
     res, learns = [], _learns(s)
     for r in cb.acts:
@@ -664,6 +666,7 @@ def _rule_lr(cb, s):
                         curve, EXPLAIN['lr_too_low'][0].format(lr=cb.lr))]
     return []
 
+# %% ../nbs/09_diagnose.ipynb #fa2b65e9
 def _rule_not_learning(cb, s):
     n = len(s.loss)
     if n < 20 or not np.isfinite(s.loss).all(): return []
