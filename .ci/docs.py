@@ -42,7 +42,17 @@ CSS = """.md-typeset .output code { background: transparent; border-left: .15rem
 .md-typeset .html-output { overflow-x: auto; font-size: .7rem }
 .md-typeset .html-output img { max-width: none; width: 250px }
 .md-typeset .html-output table:not([class]) :is(td, th) { min-width: 0; padding: .5em .7em }
+.md-typeset table:not([class]) td:first-child code { white-space: nowrap }
 .md-typeset details > summary { cursor: pointer }
+@media (max-width: 600px) {  /* findings: a part below the other */
+  .md-typeset .html-output table:has(td img) :is(tbody, tr, td) { display: block; border: 0 }
+  .md-typeset .html-output table:has(td img) tr { padding: .6em 0; border-bottom: 1px solid var(--md-default-fg-color--lightest) }
+  .md-typeset .html-output table:has(td img) :is(tr:first-child, th) { display: none }
+  .md-typeset .html-output table:has(td img) td { padding: .2em .7em }
+  .md-typeset .html-output table:has(td img) td:nth-child(2)::before { content: "Seen: " }
+  .md-typeset .html-output table:has(td img) td:nth-child(3)::before { content: "Cause: " }
+  .md-typeset .html-output table:has(td img) td:nth-child(4)::before { content: "Try: " }
+}
 .md-typeset p > img { background: #fff }
 .md-typeset pre > code { font-size: .68rem }
 @media (min-width: 76.25em) { .md-grid { max-width: 68rem } .md-nav--primary > .md-nav__title { display: none } }

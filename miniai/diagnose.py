@@ -7,7 +7,7 @@ __all__ = ['Seen', 'SEVERITIES', 'EXPLAIN', 'Curve', 'RULES', 'SYMPTOM_OF', 'Ver
            'Finding', 'Findings', 'diagnose', 'Incident', 'NaNGuardCB', 'replay_incident']
 
 # %% ../nbs/09_diagnose.ipynb #cc38d763
-import copy, io, math, weakref
+import copy, io, math, textwrap, weakref
 from base64 import b64encode
 from collections import namedtuple
 from contextlib import redirect_stdout
@@ -25,6 +25,9 @@ from .learner import Callback, CancelFitException, Learner, TrainLearner
 from .learner import _checked_lr, _loss, _predict, _remedy, _shape_of
 
 # %% ../nbs/09_diagnose.ipynb #8bc2238d
+def _fill(text, indent):
+    return textwrap.fill(text, 100, subsequent_indent=' '*indent, break_long_words=False, break_on_hyphens=False)
+
 @dataclass
 class Verdict:
     "What one check found: `ok` is True, False, or None where it doesn't apply"
@@ -34,7 +37,8 @@ class Verdict:
     advice: str = ''
     def __repr__(self):
         mark = {True: 'ok    ', False: 'FAILED', None: '-     '}[self.ok]
-        return f'{mark} {self.name}: {self.evidence}' + (f'\n       {self.advice}' if self.ok is False else '')
+        advice = '\n' + _fill(' '*7 + self.advice, 7) if self.ok is False else ''
+        return _fill(f'{mark} {self.name}: {self.evidence}', 7) + advice
 
 class Verdicts(list):
     "Verdicts by name, printed one to a line"
@@ -470,8 +474,9 @@ class Finding:
         self.cause, self.advice = self.cause or cause, self.advice or advice
     def __repr__(self):
         where = f' in {self.layer}' if self.layer else ''
-        return (f'{self.severity.upper()}: {self.kind}{where}, from batch {self.first_batch}\n'
-                f'   seen:  {self.evidence}\n   cause: {self.cause}\n   try:   {self.advice}')
+        parts = [_fill(f'   {nm + ":":6} {says}', 10) for nm, says in
+                 (('seen', self.evidence), ('cause', self.cause), ('try', self.advice))]
+        return '\n'.join([f'{self.severity.upper()}: {self.kind}{where}, from batch {self.first_batch}', *parts])
 
     def plot(self,
         figsize=(4.5, 2.4),  # inches
