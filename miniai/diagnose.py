@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 import matplotlib.pyplot as plt
-import numpy as np, torch
+import numpy as np, torch, torch.nn.functional as F
 from torch import nn, optim
 from .activations import ActivationStats, dead_share
 from .core import keep_random, map_nested, patch, random_states, set_random_states, split_batch, to_device
@@ -77,6 +77,11 @@ def _rms(t): return t.detach().float().square().mean().sqrt()
 
 def _single(preds): return preds.shape[1:] in ((), (1,))  # one number for each sample
 
+def _binary(preds, targets):  # yes or no, or several of them, each a number from 0 to 1
+    y = targets[0] if targets else None
+    return (all(isinstance(o, torch.Tensor) and o.is_floating_point() for o in (preds, y))
+            and preds.shape == y.shape)
+
 def _scores(b):
     "Scores with the classes second, and integer labels, when this is a classification; else None"
     preds, y = b.evaluate(), b.y[0] if b.y else None
@@ -89,6 +94,11 @@ def _scores(b):
 # %% ../nbs/09_diagnose.ipynb #a11b0d26
 def _check_forward(b):
     if b.evaluate() is None: return False, 'the model gives None', 'does its forward end with a return?'
+    x, preds = main_tensor(b.x), main_tensor(b.preds)
+    bad = [nm for nm, p in b.model.named_parameters() if not p.isfinite().all()]
+    if bad: return False, f'NaN or infinity in {", ".join(bad[:4])}', 'a training broke them: make the model anew'
+    if preds is not None and not preds.isfinite().all() and (x is None or x.isfinite().all()):
+        return False, 'an output of NaN or infinity', 'look for a log or a division of zero, or the root of less'
     return True, f"{', '.join(map(_shape_of, b.x))} becomes {_shape_of(b.preds)}", ''
 
 def _check_labels(b):
@@ -136,15 +146,25 @@ def _check_input(b):
 _NEGATIVE = ('the loss of a classifier is never below 0: cross_entropy takes scores, '
              'nll_loss what log_softmax makes of them')
 
+def _sigmoid_twice(preds, y, loss):
+    "Whether the loss takes the sigmoid of what are probabilities already"
+    again = F.binary_cross_entropy_with_logits(preds.detach().float(), y.float())
+    return (preds.detach() >= 0).all() & (preds.detach() <= 1).all() & ((loss.detach() - again).abs() < 1e-4)
+
 def _check_loss(b):
     with torch.no_grad(): loss = b.loss(b.x, b.y)
     if not isinstance(loss, torch.Tensor) or loss.ndim:
         what = f'of shape {tuple(loss.shape)}' if isinstance(loss, torch.Tensor) else repr(loss)
         return False, f'the loss is {what}', 'a loss is one number: take its mean'
-    if (s := _scores(b)) is None: return None, f'{loss:.3g}; not a classification, whose chance is known', ''
+    twice, s = 'the predictions are probabilities already', _scores(b)
+    if s is None and _binary(b.preds, b.y) and _sigmoid_twice(b.preds, b.y[0], loss):
+        return False, twice, 'this loss takes the sigmoid itself: leave it out of the model'
+    if s is None: return None, f'{loss:.3g}; not a classification, whose chance is known', ''
     chance = math.log(s[0].shape[1])
     seen, far = f'{loss:.2f}, chance gives ln {s[0].shape[1]} = {chance:.2f}', max(.7, .35*chance)
     if loss < -.01: return False, seen, _NEGATIVE
+    if s[0].min() >= 0 and (s[0].sum(1) - 1).abs().max() < 1e-3 and (loss - F.cross_entropy(*s)).abs() < 1e-4:
+        return False, twice, 'cross entropy takes the softmax itself: leave it out of the model'
     if loss < chance - far: return None, f'{seen}: is it trained already?', ''
     return (bool(loss < chance + far), seen, 'scale the last layer down, or the input; a loss far above chance '
             'is confidently wrong from the start')
@@ -330,7 +350,12 @@ class _FromBatches:
             p, self.n_classes = preds.detach().float(), preds.shape[1]
             self.sums.append(torch.stack([(p.sum(1) - 1).abs().amax(), p.amin()]))
 
-    def after_loss(self, learn): self._epoch.append(learn.loss.detach().float().mean())
+    def after_loss(self, learn):
+        self._epoch.append(learn.loss.detach().float().mean())
+        if not learn.training or not self._looks() or learn.loss.ndim: return
+        targets = split_batch(learn.batch, learn.n_inp)[1]
+        if _binary(learn.preds, targets):
+            self.twice.append(_sigmoid_twice(learn.preds, targets[0], learn.loss))
 
 # %% ../nbs/09_diagnose.ipynb #d5e003bf
 class _FromSteps:
@@ -370,7 +395,7 @@ class DiagnoseCB(_FromBatches, _FromSteps, Callback):
     ):
         if every < 1: raise ValueError(f"every={every}: look into one batch in how many? 1 is all of them")
         self.every, self.n, self.lr, self.n_classes, self.eval_mode, self.frozen = every, 0, None, None, None, []
-        self.broadcast = None
+        self.broadcast, self.twice = None, []
         self.losses, self.valid_losses, self.rows, self.labels, self.inputs, self.targets, self.sums, self.left_over = (
             [] for _ in range(8))
         self.acts = _Signals(_is_act, every=every)
@@ -672,6 +697,10 @@ def _rule_lr(cb, s):
     return []
 
 # %% ../nbs/09_diagnose.ipynb #fa2b65e9
+def _way(s):
+    "How far the typical weight tensor can have gone, in parts of its size"
+    return len(s.loss)*float(np.nanmedian(s.steps/np.maximum(s.sizes, 1e-12))) if s.steps.size else math.inf
+
 def _rule_not_learning(cb, s):
     n = len(s.loss)
     if n < 20 or not np.isfinite(s.loss).all(): return []
@@ -679,9 +708,12 @@ def _rule_not_learning(cb, s):
     chance = math.log(cb.n_classes) if cb.n_classes else first
     if last < .97*min(first, chance) or first < 1e-6: return []
     falls = np.corrcoef(np.arange(n - n//3), s.loss[n//3:])[0, 1] < -.5  # nan: it does not move at all
-    slow = falls and dict(cause='the loss falls to the end, but slowly: there were few steps, or small ones',
-                          advice='train longer, or at a higher rate: learn.lr_find() tries them all')
-    return [Finding('not_learning', SEVERITIES[int(falls)], None, 0,
+    way = _way(s)
+    slow = (falls or way < .05) and dict(
+        cause='few steps, or small ones' + (f': all together {way:.1%} of the weights' if way < .05 else
+                                            ', since the loss falls to the end'),
+        advice='train longer, or at a higher rate: learn.lr_find() tries them all')
+    return [Finding('not_learning', SEVERITIES[int(bool(slow))], None, 0,
                     f'the loss began at {first:.3g} and ended at {last:.3g}, over {n} batches', _loss_curve(s),
                     **(slow or {}))]
 
@@ -706,6 +738,11 @@ def _rule_code(cb, s):
         res.append(Finding('double_softmax', 'critical', None, 0,
                            'the predictions are probabilities already: '
                            f'each row sums to 1 (to {sums[:, 0].max():.0e})', _loss_curve(s)))
+    if cb.twice and all(cb.twice):
+        res.append(Finding('double_softmax', 'critical', None, 0,
+                           'the predictions are probabilities already, and the loss takes the sigmoid of them',
+                           _loss_curve(s), 'binary cross entropy with logits takes the sigmoid itself, so it is taken '
+                           'twice', 'return the scores; leave the sigmoid out of the model'))
     names, still = cb.frozen, (s.steps == 0).all(0)
     if not names and len(s.batches) > 1 and not still.all(): names = [nm for nm, o in zip(s.names, still) if o]
     if names:
@@ -723,7 +760,7 @@ def _rule_data(cb, s):
         means, stds = torch.stack(cb.inputs).cpu().numpy().T
         mean, std = means.mean(), stds.mean()
         if std > 20 or std < .02 or abs(mean) > 10*std:
-            res.append(Finding('unnormalised_input', 'warning', None, 0,
+            res.append(Finding('unnormalised_input', SEVERITIES[int(_learns(s))], None, 0,
                                f'the input has mean {mean:.3g} and standard deviation {std:.3g}',
                                Curve(np.arange(len(means))*cb.every, {'mean': means, 'std': stds}, 'of the input')))
     if cb.targets:
