@@ -551,7 +551,10 @@ def _rule_non_finite(cb, s):
     lost = [int(k) for k in np.nonzero(~np.isfinite(s.loss))[0][:1]]
     inputs = [k*cb.every for k, o in enumerate(cb.inputs) if not o.isfinite().all()]
     in_data = inputs and (not lost or inputs[0] <= lost[0])
-    why = ('the input itself holds NaN or infinity', 'mend the data; NaNGuardCB() keeps the batch') if in_data else ()
+    sudden = lost and s.loss[:lost[0]].max(initial=0) <= 3*abs(s.loss[0]) and not (s.steps > s.sizes).any()
+    why = (('the input itself holds NaN or infinity', 'mend the data; NaNGuardCB() keeps the batch') if in_data else
+           ('it came out of the blue: a NaN in the data, or a log or a division of zero',
+            'NaNGuardCB() keeps the batch where it begins: look at its data first') if sudden else ())
     for r in cb.acts:
         bad = np.nonzero(r.stats.non_finite)[0]
         if not len(bad): continue

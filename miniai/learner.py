@@ -433,15 +433,20 @@ def _where(e, model):
             found = f"; there, {names[id(m)]}: {says} was given {', '.join(map(_shape_of, seen['args']))}"
     return found
 
+_REMEDIES = {  # what PyTorch says, what to do
+    'required positional': 'n_inp={n} hands it more of the batch',
+    "'indices'": 'an embedding takes whole numbers: x.long()',
+    'more than 1 value per channel': 'a last batch of one sample is left out by drop_last=True',
+    r'expected input\[1, \d+, \d+, \d+\] to have 1 ch': 'images are (n, channels, height, width): x.unsqueeze(1)',
+    '[Ii]nput type|dtype|datatype': 'inputs of the same type are x.to({dtype})'}
+
 def _predict(learn, inputs):
     try: return learn.model(*inputs)
     except (IndexError, RuntimeError, TypeError, ValueError) as e:
-        dtype, says = next((p.dtype for p in getattr(learn.model, 'parameters', list)()), None), str(e)
+        dtype = next((p.dtype for p in getattr(learn.model, 'parameters', list)()), None)
         weights = f' and has weights of {str(dtype)[6:]}' if dtype else ''
-        remedy = (f'; n_inp={len(inputs) + 1} hands it more of the batch' if 'required positional' in says
-                  else '; an embedding takes whole numbers: x.long()' if "'indices'" in says
-                  else f'; inputs of the same type are x.to({dtype})' if re.search('[Ii]nput type|dtype|datatype', says)
-                  else '')
+        remedy = next((f'; {o}'.format(n=len(inputs) + 1, dtype=dtype) for says, o in _REMEDIES.items()
+                       if re.search(says, str(e))), '')
         e.add_note(f"miniai: {_name(learn.model)} was given "
                    f"{', '.join(map(_shape_of, inputs))}{weights}{_where(e, learn.model)}{remedy}")
         raise
