@@ -26,7 +26,7 @@ from .learner import _checked_lr, _loss, _predict, _remedy, _shape_of
 
 # %% ../nbs/09_diagnose.ipynb #8bc2238d
 def _fill(text, indent):
-    return textwrap.fill(text, 100, subsequent_indent=' '*indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(text, 86, subsequent_indent=' '*indent, break_long_words=False, break_on_hyphens=False)
 
 @dataclass
 class Verdict:
