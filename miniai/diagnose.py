@@ -44,7 +44,9 @@ class Verdicts(list):
     "Verdicts by name, printed one to a line"
     def __repr__(self): return '\n'.join(map(repr, self))
     def __getitem__(self, i):
-        return next(v for v in self if v.name == i) if isinstance(i, str) else super().__getitem__(i)
+        if not isinstance(i, str): return super().__getitem__(i)
+        if i not in (names := [v.name for v in self]): raise KeyError(f"no verdict {i!r}, only {', '.join(names)}")
+        return super().__getitem__(names.index(i))
     @property
     def failed(self): return [v.name for v in self if v.ok is False]
 
@@ -119,7 +121,8 @@ def _check_shapes(b):
     if scores and y.ndim == preds.ndim - 1:
         return False, f'{seen} of {y.dtype}', 'if these are labels, they are integers: y.long()'
     return (preds.shape == y.shape, seen,
-            'give both the same shape: the loss would broadcast one over the other' + _remedy(preds, y))
+            'give both the same shape: the loss would broadcast one over the other'
+            + ('; as y.squeeze(1)' if y.ndim == 2 and preds.ndim == 1 else _remedy(preds, y)))
 
 def _check_targets(b):
     preds, y = main_tensor(b.evaluate()), b.y[0] if b.y else None
@@ -190,6 +193,10 @@ def _check_optimizer(b):
     learn = b.learn
     if not learn.opt_func: return None, 'no opt_func', ''
     known = {id(p) for g in learn.opt_func(learn.model.parameters(), learn.lr).param_groups for p in g['params']}
+    inside = set(learn.model.modules())
+    lost = [f'{nm}.{k}'.strip('.') for nm, m in learn.model.named_modules() for k, v in vars(m).items()
+            if isinstance(v, (list, tuple)) and any(isinstance(o, nn.Module) and o not in inside for o in v)]
+    if lost: return False, f'{lost[0]} holds layers that the model does not know', 'nn.ModuleList instead of a list'
     missing = [nm for nm, p in learn.model.named_parameters() if p.requires_grad and id(p) not in known]
     seen = f'{len(known)} parameters' + (f'; it does not know {", ".join(missing[:4])}' if missing else '')
     return not missing, seen, 'give opt_func all of model.parameters()'
@@ -202,11 +209,14 @@ def _check_mixing(b):
     leaf = x.detach().clone().requires_grad_()
     out = main_tensor(m(*[leaf if o is x else o for o in b.x]))
     if out is None or len(out) != len(x): return None, 'the output has no sample dimension', ''
-    g, = torch.autograd.grad(out[0].float().sum(), leaf, allow_unused=True)
-    n = 0 if g is None else int((g[1:].flatten(1).abs().amax(1) > 0).sum())
+    n = {0: 0, len(x) - 1: 0}
+    for i in n:  # the last one, too: what adds up goes one way
+        g, = torch.autograd.grad(out[i].float().sum(), leaf, allow_unused=True, retain_graph=True)
+        if g is not None: n[i] = int((g.flatten(1).abs().amax(1) > 0).sum() - (g[i] != 0).any().int())
     norms = sum(isinstance(o, nn.modules.batchnorm._BatchNorm) for o in m.modules())
-    seen = f'sample 0 depends on {n} other samples' if n else 'no sample depends on another'
-    return (not n, seen + (f' ({norms} batch norms apart, while training)' if norms else ''),
+    i, most = max(n.items(), key=lambda o: o[1])
+    seen = f'sample {i} depends on {most} other samples' if most else 'no sample depends on another'
+    return (not most, seen + (f' ({norms} batch norms apart, while training)' if norms else ''),
             'look for a view, reshape, transpose or softmax that takes the first dimension for another')
 
 def _check_repeatable(b):
@@ -231,10 +241,12 @@ def _check_last_batch(b):
 
 def _check_validation(b):
     dl = b.learn._loader(False)
-    if dl is None: return None, 'no validation loader', ''
+    if dl is None: return None, 'no validation loader, so say fit(valid=False)', ''
     x, y = b.batch(dl)
     with torch.no_grad(): loss = b.loss(x, y)
     xs = [main_tensor(o) for o in (b.x, x)]
+    bad = 0 if xs[1] is None else int((~xs[1].isfinite()).sum())
+    if bad: return False, f'{bad} inputs are NaN or infinite', 'drop these samples, or fill them in'
     if any(o is None or len(o) < 32 for o in xs): return True, f'loss {loss:.3g}', ''
     (mean, std), (mean_v, std_v) = [(o.float().mean().item(), o.float().std().item()) for o in xs]
     return (abs(mean_v - mean) < max(std, std_v) and max(std, std_v) <= 2.5*min(std, std_v),
@@ -340,7 +352,7 @@ class _FromBatches:
             x = x.detach().float()
             self.inputs.append(torch.stack([x.mean(), x.std()]))
         if not isinstance(y, torch.Tensor): return
-        if _outer(preds, y): self.broadcast = tuple(preds.shape), tuple(y.shape)
+        if self.broadcast is None and _outer(preds, y): self.broadcast = tuple(preds.shape), tuple(y.shape)
         if preds is not None and (y.is_floating_point() or y.shape == preds.shape) and len(self.targets) < 50:
             t = y.detach().float()
             self.targets.append(torch.stack([t.mean(), t.std(correction=0), _rms(t), _rms(preds)]))
@@ -394,22 +406,35 @@ class DiagnoseCB(_FromBatches, _FromSteps, Callback):
         every:int=5,  # look into one training batch in so many; steps of the first 20 batches are all looked at
     ):
         if every < 1: raise ValueError(f"every={every}: look into one batch in how many? 1 is all of them")
-        self.every, self.n, self.lr, self.n_classes, self.eval_mode, self.frozen = every, 0, None, None, None, []
+        self.every, self._model = every, lambda: None
+        self._forget()
+
+    def _forget(self):
+        self.n, self.rates, self.n_classes, self.eval_mode, self.frozen = 0, {}, None, None, []
         self.broadcast, self.twice = None, []
         self.losses, self.valid_losses, self.rows, self.labels, self.inputs, self.targets, self.sums, self.left_over = (
             [] for _ in range(8))
-        self.acts = _Signals(_is_act, every=every)
-        self.bounded = ActivationStats(_is_bounded, every=every, hist_max=1.)
+        self.acts = _Signals(_is_act, every=self.every)
+        self.bounded = ActivationStats(_is_bounded, every=self.every, hist_max=1.)
 
     def before_fit(self, learn):
+        if self._model() is not learn.model: self._forget()  # another model is another training
+        self._model = weakref.ref(learn.model)
         found = [(cb, f) for cb, f in ((self.acts, _is_act), (self.bounded, _is_bounded))]
         self.parts = [cb for cb, f in found if any(f(m) for m in learn.model.modules())]
         for cb in self.parts: cb.before_fit(learn)
         groups = learn.opt.param_groups if learn.opt else []
-        known, self.lr = {id(p) for g in groups for p in g['params']}, groups[0]['lr'] if groups else None
+        known = {id(p) for g in groups for p in g['params']}
+        if groups: self.rates[self.n] = groups[0]['lr']
         # the ratio of a step to a few numbers means nothing
         self.weights = {nm: p for nm, p in learn.model.named_parameters() if p.ndim > 1 and p.numel() > 15}
         self.frozen = [nm for nm, p in self.weights.items() if not p.requires_grad or id(p) not in known]
+
+    def lr(self,
+        batch:int,  # counted over all fits
+    ):
+        "The rate of the fit that the batch belongs to"
+        return next((lr for n, lr in reversed(self.rates.items()) if n <= batch), None)
 
     def _looks(self, early=0): return self.n % self.every == 0 or self.n < early
     def before_epoch(self, learn): self._epoch = []
@@ -442,7 +467,7 @@ EXPLAIN = {  # kind: what may be behind it, what to try
                  'lower the learning rate by a factor of ten'),
     'lr_too_high': ('the learning rate ({lr:g}) is too high for this model', 'lower the rate by a factor of 3 to 10'),
     'lr_too_low': ('the learning rate ({lr:g}) is too low for this model',
-                   'raise the rate by a factor of 10, or look for the best one'),
+                   'raise the rate by a factor of 10, or let learn.lr_find() try them all'),
     'dead_units': ('a step that was too large pushed their inputs below zero, for every sample',
                    'lower the learning rate, use a Kaiming initialisation, or a leaky ReLU'),
     'near_zero': ('weights that are too small: each layer hands less on',
@@ -455,7 +480,8 @@ EXPLAIN = {  # kind: what may be behind it, what to try
     'exploding': ('each layer on the way made the signal larger',
                   'an initialisation that keeps the variance (Kaiming, Xavier), '
                   'normalisation layers, clipping of gradients'),
-    'not_learning': ('no signal reaches the weights, or the labels have nothing to do with the inputs',
+    'not_learning': ('a rate that is far from right, no signal that reaches the weights, '
+                     'or labels that have nothing to do with the inputs',
                      'learn.check() looks for mistakes, and whether a batch can be learnt by heart; '
                      'learn.lr_find() for a rate'),
     'frozen': ('requires_grad is False, the optimizer does not know them, or no gradient reaches them',
@@ -527,9 +553,13 @@ class Finding:
 # %% ../nbs/09_diagnose.ipynb #d5e002bb
 class Findings(list):
     "Findings, worst first; printed one below the other, in a notebook as a table with pictures"
-    def __repr__(self): return '\n'.join(map(repr, self)) or 'Nothing was found to be wrong.'
+    n_batches = None  # that were seen
+    def _nothing(self):
+        few = self.n_batches is not None and self.n_batches < 20
+        return 'Nothing was found to be wrong' + f', but {self.n_batches} batches tell little'*few + '.'
+    def __repr__(self): return '\n'.join(map(repr, self)) or self._nothing()
     def _repr_html_(self):
-        if not self: return '<p>Nothing was found to be wrong.</p>'
+        if not self: return f'<p>{self._nothing()}</p>'
         def row(f):
             where = f'<br>{escape(f.layer)}' if f.layer else ''
             png = b64encode(f.png()).decode()
@@ -676,7 +706,7 @@ def _rule_lr(cb, s):
     ratio = s.steps/np.maximum(s.sizes, 1e-12)
     ok = np.isfinite(ratio).all(1)
     ratio, at = ratio[ok], s.batches[ok]
-    if len(at) < 3 or not s.names: return []
+    if len(at) < 3 or not s.names or not s.grads.any(): return []  # without a gradient the rate is nothing
     worst, typical = ratio.max(1), np.median(ratio, 1)
     first, last = _ends(s.loss)
     if abs(last) < .01*abs(first): return []  # all is learnt, by steps of whatever size
@@ -690,13 +720,13 @@ def _rule_lr(cb, s):
         rose = f' and went up to {peak:.3g}' if peak > 1.02*first else f' and ended at {last:.3g}'
         return [Finding('lr_too_high', 'critical' if bad else 'warning', s.names[int(ratio[k].argmax())], int(at[k]),
                         f'a step of {step} the size of the weights; the loss began at {first:.3g}{rose}',
-                        curve, EXPLAIN['lr_too_high'][0].format(lr=cb.lr),
+                        curve, EXPLAIN['lr_too_high'][0].format(lr=cb.lr(int(at[k]))),
                         'lower the rate by far: learn.lr_find() tries them all' if worst[k] > 5 else '')]
     if np.quantile(typical, .9) < 2e-4 and last > .75*first:
         return [Finding('lr_too_low', 'warning', None, 0,
                         f'the typical step is {np.median(typical):.1e} of the size of the weights, and the loss '
                         f'went from {first:.3g} to {last:.3g}',
-                        curve, EXPLAIN['lr_too_low'][0].format(lr=cb.lr))]
+                        curve, EXPLAIN['lr_too_low'][0].format(lr=cb.lr(0)))]
     return []
 
 # %% ../nbs/09_diagnose.ipynb #fa2b65e9
@@ -706,7 +736,7 @@ def _way(s):
 
 def _rule_not_learning(cb, s):
     n = len(s.loss)
-    if n < 20 or not np.isfinite(s.loss).all(): return []
+    if n < 20 or not np.isfinite(s.loss).all() or (s.grads.size and not s.grads.any()): return []
     first, last = _ends(s.loss)
     chance = math.log(cb.n_classes) if cb.n_classes else first
     if last < .97*min(first, chance) or first < 1e-6: return []
@@ -733,7 +763,9 @@ def _rule_code(cb, s):
     if cb.broadcast:
         res.append(Finding('shape_mismatch', 'critical', None, 0,
                            'predictions {} against targets {}: the loss compares '
-                           'each with each'.format(*cb.broadcast), _loss_curve(s)))
+                           'each with each'.format(*cb.broadcast), _loss_curve(s),
+                           advice='' if len(cb.broadcast[0]) > len(cb.broadcast[1]) else
+                           'give both the same shape: unsqueeze(1) the predictions, or squeeze(1) the targets'))
     if cb.eval_mode is not None:
         res.append(Finding('eval_mode', 'warning', None, cb.eval_mode,
                            'a dropout or batch norm layer was in evaluation mode in a training batch', _loss_curve(s)))
@@ -747,11 +779,12 @@ def _rule_code(cb, s):
                            _loss_curve(s), 'binary cross entropy with logits takes the sigmoid itself, so it is taken '
                            'twice', 'return the scores; leave the sigmoid out of the model'))
     names, still = cb.frozen, (s.steps == 0).all(0)
-    if not names and len(s.batches) > 1 and not still.all(): names = [nm for nm, o in zip(s.names, still) if o]
+    if not names and len(s.batches) > 1 and (not still.all() or not s.grads.any()):
+        names = [nm for nm, o in zip(s.names, still) if o]
     if names:
         curve = Curve(s.batches, {'the median of the others': np.median(s.steps[:, ~still]/s.sizes[:, ~still], 1),
                                   names[0]: s.batches*0}, 'step / weights') if (~still).any() else _loss_curve(s)
-        res.append(Finding('frozen', 'warning', names[0], 0,
+        res.append(Finding('frozen', 'critical' if len(names) == len(cb.weights) else 'warning', names[0], 0,
                            f'{len(names)} of {len(cb.weights)} weight tensors never move: '
                            f'{", ".join(names[:4])}', curve))
     return res
@@ -828,7 +861,9 @@ def diagnose(
         found = [f for rule in RULES for f in rule(cb, seen)]
     kinds = {f.kind for f in found}
     found = [f for f in found if not SYMPTOM_OF.get(f.kind, set()) & kinds]
-    return Findings(sorted(found, key=lambda f: (SEVERITIES.index(f.severity), f.first_batch)))
+    res = Findings(sorted(found, key=lambda f: (SEVERITIES.index(f.severity), f.first_batch)))
+    res.n_batches = len(seen.loss)
+    return res
 
 Learner.diagnose = diagnose
 

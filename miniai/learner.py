@@ -325,6 +325,9 @@ def _check(self:Learner, n_epochs, train, valid):
     "Raise an error for whatever is wrong with a fit before it begins"
     if not isinstance(n_epochs, int) or n_epochs < 0:
         raise ValueError(f"n_epochs={n_epochs!r}: say how many epochs, 0 or more, as in fit(3)")
+    for nm, o in dict(train=train, valid=valid).items():
+        if not isinstance(o, bool):
+            raise TypeError(f"{nm}={o!r} is not True or False; a rate is given as fit(3, lr=.1)")
     for i, cb in enumerate(self.cbs):
         _check_cb(cb)
         if any(cb is o for o in self.cbs[:i]): raise ValueError(f"the same {_name(cb)} is there twice: leave one out")
@@ -336,7 +339,8 @@ def _check(self:Learner, n_epochs, train, valid):
         if dl is None:
             raise ValueError(f"there is no {what} loader: give one, as Learner(model, DataLoaders(train, valid)), "
                              f"or say fit({'train' if training else 'valid'}=False)")
-        if not hasattr(dl, '__iter__') or isinstance(dl, torch.Tensor):
+        tensors = isinstance(dl, tuple) and all(isinstance(o, torch.Tensor) for o in dl)
+        if not hasattr(dl, '__iter__') or isinstance(dl, torch.Tensor) or tensors:
             raise TypeError(f"dls holds no data: {_name(dl)} is no loader. Write Learner(model, "
                             "DataLoaders(train, valid), …); TensorLoader takes tensors")
         if hasattr(dl, '__len__') and len(dl) == 0:
@@ -418,6 +422,7 @@ def _loss(learn, targets):
             raise IndexError(f"the labels run from {y.min()} to {y.max()}, but the model gives {preds.shape[1]} "
                              f"scores, for the classes 0 to {preds.shape[1] - 1}: mend the labels, or {remedy}") from e
         given = f"predictions {_shape_of(preds)}, targets {', '.join(map(_shape_of, targets))}{_remedy(preds, y)}"
+        if preds is None: given += "; does the model's forward end with a return?"
         if not targets: given = f'no targets: {learn.n_inp} of the batch went to the model (n_inp), none was left'
         e.add_note(f'miniai: the loss was given {given}')
         raise
