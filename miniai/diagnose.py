@@ -118,6 +118,9 @@ def _check_shapes(b):
         column = scores and y.ndim == preds.ndim and y.shape[1] == 1
         if column: return False, seen, 'labels are one number for each sample: y.squeeze(1)'
         return None, 'labels are integers', ''
+    if not y.is_floating_point() and preds.shape != y.shape:
+        return False, seen, ('for classes and cross entropy, the last layer needs an output for each class; '
+                             'else give both the same shape' + _remedy(preds, y))
     if scores and y.ndim == preds.ndim - 1:
         return False, f'{seen} of {y.dtype}', 'if these are labels, they are integers: y.long()'
     return (preds.shape == y.shape, seen,
@@ -128,7 +131,8 @@ def _check_targets(b):
     preds, y = main_tensor(b.evaluate()), b.y[0] if b.y else None
     if preds is None or not isinstance(y, torch.Tensor) or not (y.is_floating_point() or y.shape == preds.shape):
         return None, 'no floating-point targets', ''
-    y, size = y.float(), _rms(preds)
+    y, size, bad = y.float(), _rms(preds), int((~y.isfinite()).sum())
+    if bad: return False, f'{bad} of {y.numel()} are NaN or infinite', 'drop these samples, or fill them in'
     return (bool(_rms(y) <= 20*max(1, size)),
             f'mean {y.mean():.3g}, std {y.std(correction=0):.3g}; predictions begin at a size of {size:.2g}',
             'standardise them, (y - mean)/std, and undo it in the predictions')
@@ -156,16 +160,18 @@ def _sigmoid_twice(preds, y, loss):
 
 def _check_loss(b):
     with torch.no_grad(): loss = b.loss(b.x, b.y)
-    if not isinstance(loss, torch.Tensor) or loss.ndim:
-        what = f'of shape {tuple(loss.shape)}' if isinstance(loss, torch.Tensor) else repr(loss)
-        return False, f'the loss is {what}', 'a loss is one number: take its mean'
+    if loss.ndim: return False, f'the loss is of shape {tuple(loss.shape)}', 'a loss is one number: take its mean'
     twice, s = 'the predictions are probabilities already', _scores(b)
     if s is None and _binary(b.preds, b.y) and _sigmoid_twice(b.preds, b.y[0], loss):
         return False, twice, 'this loss takes the sigmoid itself: leave it out of the model'
+    if s is None and loss == 0 and b.preds is not None and _single(main_tensor(b.preds)):
+        return False, 'the loss is 0', 'cross entropy over a single output is always 0: give one for each class'
     if s is None: return None, f'{loss:.3g}; not a classification, whose chance is known', ''
     chance = math.log(s[0].shape[1])
     seen, far = f'{loss:.2f}, chance gives ln {s[0].shape[1]} = {chance:.2f}', max(.7, .35*chance)
     if loss < -.01: return False, seen, _NEGATIVE
+    if s[0].min() >= 0 and s[0].max() <= 1 and loss > 0 and (s[0].sum(1) - 1).abs().max() > 1e-3:
+        return False, 'all scores lie between 0 and 1', 'is there a sigmoid at the end of the model? Leave it out'
     if s[0].min() >= 0 and (s[0].sum(1) - 1).abs().max() < 1e-3 and (loss - F.cross_entropy(*s)).abs() < 1e-4:
         return False, twice, 'cross entropy takes the softmax itself: leave it out of the model'
     if loss < chance - far: return None, f'{seen}: is it trained already?', ''
@@ -180,7 +186,7 @@ def _check_loop(learn):
 
 def _check_gradients(b):
     loss = b.loss(b.x, b.y, train=True)
-    if not isinstance(loss, torch.Tensor) or not loss.requires_grad:
+    if not loss.requires_grad:
         return False, 'the loss has no gradient', 'is there a detach(), an argmax or a no_grad() on its way?'
     params = {nm: p for nm, p in b.model.named_parameters() if p.requires_grad}
     grads = torch.autograd.grad(loss.sum(), list(params.values()), allow_unused=True)
@@ -580,9 +586,10 @@ def _loss_curve(s): return Curve(range(len(s.loss)), {'loss': s.loss}, 'training
 def _rule_non_finite(cb, s):
     lost = [int(k) for k in np.nonzero(~np.isfinite(s.loss))[0][:1]]
     inputs = [k*cb.every for k, o in enumerate(cb.inputs) if not o.isfinite().all()]
-    in_data = inputs and (not lost or inputs[0] <= lost[0])
+    inputs += [k*cb.every for k, o in enumerate(cb.targets) if not o[:3].isfinite().all()]
+    in_data = inputs and (not lost or min(inputs) <= lost[0])
     sudden = lost and s.loss[:lost[0]].max(initial=0) <= 3*abs(s.loss[0]) and not (s.steps > s.sizes).any()
-    why = (('the input itself holds NaN or infinity', 'mend the data; NaNGuardCB() keeps the batch') if in_data else
+    why = (('the data itself holds NaN or infinity', 'mend the data; NaNGuardCB() keeps the batch') if in_data else
            ('it came out of the blue: a NaN in the data, or a log or a division of zero',
             'NaNGuardCB() keeps the batch where it begins: look at its data first') if sudden else ())
     for r in cb.acts:
@@ -736,6 +743,9 @@ def _way(s):
 
 def _rule_not_learning(cb, s):
     n = len(s.loss)
+    if n > 2 and not s.loss.any():
+        return [Finding('not_learning', 'critical', None, 0, f'the loss is 0 in all of {n} batches', _loss_curve(s),
+                        'cross entropy over a single output is always 0', 'an output for each class')]
     if n < 20 or not np.isfinite(s.loss).all() or (s.grads.size and not s.grads.any()): return []
     first, last = _ends(s.loss)
     chance = math.log(cb.n_classes) if cb.n_classes else first
@@ -769,7 +779,7 @@ def _rule_code(cb, s):
     if cb.eval_mode is not None:
         res.append(Finding('eval_mode', 'warning', None, cb.eval_mode,
                            'a dropout or batch norm layer was in evaluation mode in a training batch', _loss_curve(s)))
-    if len(sums) and sums[:, 0].max() < 1e-3 and sums[:, 1].min() >= 0:
+    if len(sums) and s.loss.min() >= 0 and sums[:, 0].max() < 1e-3 and sums[:, 1].min() >= 0:
         res.append(Finding('double_softmax', 'critical', None, 0,
                            'the predictions are probabilities already: '
                            f'each row sums to 1 (to {sums[:, 0].max():.0e})', _loss_curve(s)))

@@ -414,7 +414,7 @@ def _loss(learn, targets):
     if not callable(learn.loss_func):
         raise TypeError(f"loss_func={learn.loss_func!r}: "
                         "give a function of predictions and targets, as F.cross_entropy")
-    try: return learn.loss_func(learn.preds, *targets)
+    try: loss = learn.loss_func(learn.preds, *targets)
     except (IndexError, RuntimeError, TypeError, ValueError) as e:
         y, preds = targets[0] if targets else None, learn.preds
         if isinstance(e, IndexError) and isinstance(y, torch.Tensor) and not y.is_floating_point() and preds.ndim > 1:
@@ -426,6 +426,8 @@ def _loss(learn, targets):
         if not targets: given = f'no targets: {learn.n_inp} of the batch went to the model (n_inp), none was left'
         e.add_note(f'miniai: the loss was given {given}')
         raise
+    if isinstance(loss, torch.Tensor): return loss
+    raise TypeError(f'the loss is a {_name(loss)}, {loss!r:.20}: it has to be a tensor, so leave out item() or float()')
 
 # %% ../nbs/04_learner.ipynb #bfa06167
 def _where(e, model):
@@ -461,7 +463,7 @@ def _backward(learn):
     try: learn.loss.backward()
     except (AttributeError, RuntimeError) as e:
         if getattr(learn.loss, 'ndim', 1):
-            e.add_note(f'miniai: the loss is {_shape_of(learn.loss)}: a loss is one number, a tensor; take its mean')
+            e.add_note(f'miniai: the loss is {_shape_of(learn.loss)}: a loss is one number; take its mean')
         elif not learn.loss.requires_grad:
             e.add_note('miniai: the loss has no gradient: is there a detach(), an argmax or a no_grad() on its way?')
         raise
