@@ -79,7 +79,7 @@ def _rms(t): return t.detach().float().square().mean().sqrt()
 
 def _single(preds): return preds.shape[1:] in ((), (1,))  # one number for each sample
 
-def _binary(preds, targets):  # yes or no, or several of them, each a number from 0 to 1
+def _alike(preds, targets):  # numbers of one shape, as losses for yes or no take them
     y = targets[0] if targets else None
     return (all(isinstance(o, torch.Tensor) and o.is_floating_point() for o in (preds, y))
             and preds.shape == y.shape)
@@ -162,9 +162,9 @@ def _check_loss(b):
     with torch.no_grad(): loss = b.loss(b.x, b.y)
     if loss.ndim: return False, f'the loss is of shape {tuple(loss.shape)}', 'a loss is one number: take its mean'
     twice, s = 'the predictions are probabilities already', _scores(b)
-    if s is None and _binary(b.preds, b.y) and _sigmoid_twice(b.preds, b.y[0], loss):
+    if s is None and _alike(b.preds, b.y) and _sigmoid_twice(b.preds, b.y[0], loss):
         return False, twice, 'this loss takes the sigmoid itself: leave it out of the model'
-    if s is None and loss == 0 and b.preds is not None and _single(main_tensor(b.preds)):
+    if s is None and loss == 0 and _alike(b.preds, b.y) and _single(b.preds) and not torch.equal(b.preds, b.y[0]):
         return False, 'the loss is 0', 'cross entropy over a single output is always 0: give one for each class'
     if s is None: return None, f'{loss:.3g}; not a classification, whose chance is known', ''
     chance = math.log(s[0].shape[1])
@@ -372,7 +372,7 @@ class _FromBatches:
         self._epoch.append(learn.loss.detach().float().mean())
         if not learn.training or not self._looks() or learn.loss.ndim: return
         targets = split_batch(learn.batch, learn.n_inp)[1]
-        if _binary(learn.preds, targets):
+        if _alike(learn.preds, targets):
             self.twice.append(_sigmoid_twice(learn.preds, targets[0], learn.loss))
 
 # %% ../nbs/09_diagnose.ipynb #d5e003bf
@@ -743,7 +743,8 @@ def _way(s):
 
 def _rule_not_learning(cb, s):
     n = len(s.loss)
-    if n > 2 and not s.loss.any():
+    differ = any(abs(o[2] - o[3]) > 1e-6*o[2] for o in cb.targets)  # else all is learnt
+    if n > 2 and not s.loss.any() and differ:
         return [Finding('not_learning', 'critical', None, 0, f'the loss is 0 in all of {n} batches', _loss_curve(s),
                         'cross entropy over a single output is always 0', 'an output for each class')]
     if n < 20 or not np.isfinite(s.loss).all() or (s.grads.size and not s.grads.any()): return []
@@ -789,7 +790,8 @@ def _rule_code(cb, s):
                            _loss_curve(s), 'binary cross entropy with logits takes the sigmoid itself, so it is taken '
                            'twice', 'return the scores; leave the sigmoid out of the model'))
     names, still = cb.frozen, (s.steps == 0).all(0)
-    if not names and len(s.batches) > 1 and (not still.all() or not s.grads.any()):
+    stuck = not s.grads.any() and s.loss.any()  # a loss of 0 has no gradient, and needs none
+    if not names and len(s.batches) > 1 and (not still.all() or stuck):
         names = [nm for nm, o in zip(s.names, still) if o]
     if names:
         curve = Curve(s.batches, {'the median of the others': np.median(s.steps[:, ~still]/s.sizes[:, ~still], 1),

@@ -84,8 +84,9 @@ def plot(self:LRFinderCB):
     if not self.lrs: raise ValueError('nothing is recorded yet: run learn.lr_find(), then plot what it returns')
     fig, ax = plt.subplots(figsize=(6, 3.2), layout='constrained')
     ax.plot(self.lrs, self.losses, c='tab:blue')
-    for (nm, lr), c in zip(self._rates().items(), ('tab:red', 'tab:orange')):
-        ax.axvline(lr, c=c, ls='--', lw=1, label=f'{nm}: {lr:.2g}'.replace('tenth', 'a tenth of the minimum'))
+    names = 'steepest', 'a tenth of the rate at the minimum'
+    for lr, nm, c in zip(self._rates().values(), names, ('tab:red', 'tab:orange')):
+        ax.axvline(lr, c=c, ls='--', lw=1, label=f'{nm}: {lr:.2g}')
     best, first = np.nanmin(self.losses), self.losses[0]
     ax.set(xscale='log', xlabel='learning rate (log scale)', ylabel='loss of the batch',
            ylim=(best - .1*abs(first - best), first + .5*abs(first - best)))
