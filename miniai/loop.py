@@ -125,11 +125,11 @@ def fit(self:Loop,
     lr=None,          # None: the Learner's
 ):
     "Train and validate"
+    cbs = listify(cbs)
     self.n_epochs, self.epochs, self.epoch, self.iter = n_epochs, range(n_epochs), None, None
-    self.opt, cbs0 = self.new_opt(self.lr if lr is None else lr), self.cbs
-    self.cbs = [*cbs0, *listify(cbs)]
+    self.opt, self.cbs = self.new_opt(self.lr if lr is None else lr), [*self.cbs, *cbs]
     try: self._fit(train, valid)
-    finally: self.cbs = cbs0
+    finally: self.cbs = [o for o in self.cbs if not any(o is x for x in cbs)]
 
 @patch
 def new_opt(self:Loop, lr): return self.opt_func(self.model.parameters(), lr)
