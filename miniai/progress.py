@@ -15,6 +15,7 @@ from tqdm.notebook import tqdm as _tqdm_notebook
 from .core import patch
 from .learner import Callback
 from .metrics import MetricsCB, cells, row_text
+from .plot import shown_once
 
 # %% ../nbs/07_progress.ipynb #26aa0e65
 def rows_html(
@@ -69,7 +70,7 @@ class _Notebook:
         from IPython.display import HTML, display
         self.bar.close()
         self.handle.update(HTML(rows_html(rows) if rows else ''))
-        if fig is not None: display(fig)
+        if fig is not None: fig._ipython_display_()
 
 # %% ../nbs/07_progress.ipynb #12be3827
 class ProgressCB(Callback):
@@ -127,8 +128,8 @@ class ProgressCB(Callback):
         out, self._out = self._out, None
         if out is None: return
         fig = self.plot_loss() if self.plot and _IN_NOTEBOOK and self.losses else None
+        if fig is not None: plt.close(fig)  # `close` shows it
         out.close(self._rows, fig)
-        if fig is not None: plt.close(fig)
 
     @property
     def losses(self)->list:
@@ -168,4 +169,4 @@ def plot_loss(self:ProgressCB,
     if self._valid: ax.plot(*zip(*self._valid), 'o-', c='tab:orange', label='validation')
     ax.set(xlabel='training batches', ylabel='loss', yscale='log' if log else 'linear')
     ax.legend()
-    return fig
+    return shown_once(fig)
