@@ -255,7 +255,7 @@ def overview(self:StatsPlots,
     "A row for each layer: mean and spread, histograms as colour, shares near zero and dead"
     recs, total = self._recs(start)
     n = len(recs)
-    fig, axs = plt.subplots(n, 3, figsize=(12, 1 + 1.45*n), layout='constrained', squeeze=False, sharex=True)
+    fig, axs = plt.subplots(n, 3, figsize=(11, 1 + 1.3*n), layout='constrained', squeeze=False, sharex=True)
     for r, row in zip(recs, axs): _draw_row(r, row, self.what)
     for ax in axs.flat:
         ax.tick_params(labelsize=8)

@@ -121,6 +121,9 @@ def standin(
     x[:, [0, -1], ::3] = x[:, ::3, [0, -1]] = 255  # the dashed frame: told apart at sight
     return x, y
 
+# %% ../nbs/01_data.ipynb #8d08cad3
+CLASSES = ['T-shirt', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot']
+
 # %% ../nbs/01_data.ipynb #c3989b3a
 class TensorLoader:
     "Batches from tensors in memory, indexed whole; the order depends on `seed` and the epoch, on nothing else"
@@ -234,11 +237,12 @@ class DataLoaders:
     def __init__(self,
         *dls,          # train, valid, and perhaps test
         name='',       # what the data is
+        real=True,     # False: a stand-in, whose results say nothing about the data that it stands for
         classes=None,  # names of the classes
     ):
         if not dls: raise ValueError("DataLoaders needs at least one loader: DataLoaders(train, valid)")
         self.train, self.valid, self.test, *_ = *dls, None, None
-        self.name, self.classes = name, classes
+        self.name, self.classes, self.real = name, classes, real
 
     @classmethod
     def from_dd(cls,
@@ -273,7 +277,7 @@ class DataLoaders:
         train, held = [map_nested(lambda t: t[i], self.train.data) for i in (slice(None, -n), slice(-n, None))]
         valid = self.train.new(held, bs=2*self.train.bs, shuffle=False, drop_last=False)
         return DataLoaders(self.train.new(train, **kwargs), valid, name=f'{self.name}, {n:,} held out',
-                           classes=self.classes)
+                           classes=self.classes, real=self.real)
 
     def __iter__(self): return (o for o in (self.train, self.valid, self.test) if o is not None)
     def __repr__(self): return f"DataLoaders({self.name!r}: {', '.join(f'{len(o)} batches' for o in self)})"
@@ -297,8 +301,6 @@ def collate_device(
     return to_device(default_collate(b), device)
 
 # %% ../nbs/01_data.ipynb #8d08cad4
-CLASSES = ['T-shirt', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot']
-
 def fashion_mnist(
     bs:int=1024,         # samples in a training batch; twice that for validation
     root=None,           # folder of the data; None: `$MINIAI_DATA`, then the user's cache
@@ -311,16 +313,17 @@ def fashion_mnist(
     if strict is None: strict = os.environ.get('MINIAI_STRICT', '0') not in ('', '0')
     try:
         found = find_fashion_mnist(root, download)
-        sets, name = [FashionMNIST(found, train=o) for o in (True, False)], 'Fashion-MNIST'
+        sets, name, real = [FashionMNIST(found, train=o) for o in (True, False)], 'Fashion-MNIST', True
         sets = [(o.data, o.targets) for o in sets]
     except FileNotFoundError as e:
         if strict: raise
-        sets, name = [standin(60_000, seed=0), standin(10_000, seed=1)], 'STAND-IN (drawn garments, not Fashion-MNIST)'
+        sets, real = [standin(60_000, seed=0), standin(10_000, seed=1)], False
+        name = 'STAND-IN (drawn garments, not Fashion-MNIST)'
         warnings.warn(f"{e}. Going on with the drawn STAND-IN: its results say nothing about Fashion-MNIST",
                       stacklevel=2)
     sets = [to_device(o, device) for o in sets]
     dls = [TensorLoader(*o, bs=bs*k, shuffle=k == 1, seed=seed, tfm=bytes_to_float) for k, o in zip((1, 2), sets)]
-    return DataLoaders(*dls, name=name, classes=CLASSES)
+    return DataLoaders(*dls, name=name, real=real, classes=CLASSES)
 
 # %% ../nbs/01_data.ipynb #d3f7f4dc
 def synth_dls(
