@@ -16,7 +16,7 @@ from .core import keep_modes, main_tensor, map_nested, patch
 from .counting import LayerStats, Rows
 from .hooks import Hooks, HooksCallback, Record, find_modules
 from .learner import Callback
-from .plot import get_grid, image_cmap, shown_once
+from .plot import as_text, get_grid, image_cmap, shown_once
 _all_ = ['LayerStats']  # to be had from here, too
 
 # %% ../nbs/10_activations.ipynb #5a77efe7
@@ -136,7 +136,7 @@ def plot_stats(self:StatsPlots,
     fig, axs = plt.subplots(1, 2, figsize=figsize, layout='constrained')
     for r, c, ls in _curves(recs):
         for ax, v in zip(axs, (r.stats.means, r.stats.stds)):
-            ax.plot(r.stats.batches, v, c=c, ls=ls, lw=1.3, label=r.label)
+            ax.plot(r.stats.batches, v, c=c, ls=ls, lw=1.3, label=as_text(r.label))
     for ax, nm in zip(axs, ('mean', 'standard deviation')): ax.set(xlabel='batch', ylabel=f'{nm} of {self.what}s')
     axs[1].set(yscale='log', ylabel=f'standard deviation of {self.what}s\n(log scale)')
     fig.legend(*axs[0].get_legend_handles_labels(), loc='outside right center', fontsize=9)
@@ -167,7 +167,7 @@ def color_dim(self:StatsPlots,
     recs, total = self._recs(start)
     same = len({float(r.stats.hist_max or 10.) for r in recs}) == 1
     fig, axs = get_grid(len(recs), figsize=figsize, imsize=3.4, layout='constrained', sharey=same)
-    for r, ax in zip(recs, axs.flat): _draw_hist(r, ax, signed, self.what); ax.set_title(r.label, fontsize=10)
+    for r, ax in zip(recs, axs.flat): _draw_hist(r, ax, signed, self.what); ax.set_title(as_text(r.label), fontsize=10)
     if same:
         for ax in axs[:, 1:].flat: ax.set_ylabel('')
     fig.suptitle(self._title(f'Histograms of {self.what}s as colour', start, len(recs), total, 'color_dim'))
@@ -203,7 +203,7 @@ def dead_chart(self:StatsPlots,
     fig, axs = get_grid(len(recs), figsize=figsize, imsize=3.2, layout='constrained', sharey=True)
     for r, ax in zip(recs, axs.flat):
         _draw_shares(r, ax)
-        ax.set_title(r.label, fontsize=10)
+        ax.set_title(as_text(r.label), fontsize=10)
         ax.set_xlabel('batch')
     for ax in axs[:, 0]: ax.set_ylabel('share')
     fig.legend(*axs.flat[0].get_legend_handles_labels(), loc='outside lower center', ncols=3, fontsize=9)
@@ -240,7 +240,7 @@ def _draw_row(r, axs, what):
     a.fill_between(x, m - s, m + s, alpha=.3, lw=0, color='tab:blue', label='± std')
     a.plot(x, m, c='tab:blue', lw=1, label='mean')
     label = r.label.replace('+', '\n+') if r.label.count('+') > 1 else r.label  # a long one on several lines
-    a.set_ylabel(label.replace(': ', '\n', 1).replace('$', r'\$'), fontsize=9)
+    a.set_ylabel(as_text(label.replace(': ', '\n', 1)), fontsize=9)
     _draw_hist(r, b, False, what)
     b.set_ylabel(f'|{what}|', fontsize=8); b.set_xlabel('')
     _draw_shares(r, c)
@@ -327,7 +327,7 @@ def plot_ratios(self:UpdateStats,
     recs, total = self._recs(start)
     own = ax is None
     if own: _, ax = plt.subplots(figsize=(8, 3.6), layout='constrained')
-    for r, c, ls in _curves(recs): ax.plot(r.stats.batches, r.ratio.array(1)[:, 0], c=c, ls=ls, lw=1, label=r.label)
+    for r, c, ls in _curves(recs): ax.plot(r.stats.batches, r.ratio.array(1)[:, 0], c=c, ls=ls, lw=1, label=as_text(r.label))
     ax.axhline(1e-3, c='k', ls=':', label='1e-3')
     ax.set(yscale='log', xlabel='batch', ylabel='std of update / std of weights')
     if not own: return ax.figure

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from .check import wrapped
 from .core import patch
-from .plot import shown_once
+from .plot import as_text, shown_once
 
 # %% ../nbs/12a_findings.ipynb #12b00007
 SEVERITIES = 'critical', 'warning', 'note'
@@ -46,13 +46,13 @@ class Finding:
 def _draw(f, ax):
     x, ys, ylabel, xlabel, log, by_batch = f.curve or Curve([], {}, '')
     for (nm, y), style in zip(ys.items(), ('-', '--', ':')*len(ys)):
-        ax.plot(x, y, style, marker='.' if len(x) < 25 else None, lw=1.2, label=nm)
+        ax.plot(x, y, style, marker='.' if len(x) < 25 else None, lw=1.2, label=as_text(nm))
     if by_batch:
         ax.axvline(f.first_batch, c='tab:red', ls=':', lw=1)
         right = len(x) and f.first_batch > .7*x[len(x) - 1]
         ax.annotate('begins', (f.first_batch, .98), xycoords=('data', 'axes fraction'), xytext=(-2 if right else 2, 0), va='top',
                     ha='right' if right else 'left', textcoords='offset points', color='tab:red', fontsize='small')
-    ax.set(xlabel=xlabel, ylabel=ylabel, yscale='log' if log else 'linear', title=f.kind + (f' in {f.layer}' if f.layer else ''))
+    ax.set(xlabel=xlabel, ylabel=ylabel, yscale='log' if log else 'linear', title=f.kind + as_text(f' in {f.layer}' if f.layer else ''))
     if len(ys) > 1: ax.figure.legend(loc='outside lower center', ncols=len(ys), fontsize='small')
 
 @patch
