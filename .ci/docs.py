@@ -61,8 +61,8 @@ def in_order(contents):
         elif 'href' in o: yield None, o['href']
         else: yield from ((o['section'], path) for path in o['contents'])
 
-def faults():
-    "What is wrong with _quarto.yml and with the prepared notebooks, as far as it can be seen before a build"
+def wrong_settings():
+    "What is wrong with _quarto.yml, as far as it can be seen without Quarto"
     for where, known in KNOWN.items():
         part = CONFIG
         for k in filter(None, where.split('.')): part = part.get(k, {})
@@ -70,6 +70,10 @@ def faults():
     listed, there = [path for _, path in in_order(SITE['sidebar']['contents'])], set(notebooks(ROOT/'nbs').values())
     yield from (f'_quarto.yml: the sidebar names {o}, which is not in nbs/' for o in listed if o not in there)
     yield from (f'_quarto.yml: nbs/{o} is missing from the sidebar' for o in sorted(there - {*listed}))
+
+def wrong_notebooks():
+    "What is wrong with the prepared notebooks: pictures without words, links to nowhere"
+    there = set(notebooks(ROOT/'nbs').values())
     for path in sorted(there):
         nb = nbformat.read(ROOT/'_proc'/path, 4)
         for c in nb.cells:
@@ -179,10 +183,11 @@ def with_quarto():
 
 if __name__ == '__main__':
     os.chdir(ROOT)
+    if bad := list(wrong_settings()): sys.exit('\n'.join(bad))
     shutil.rmtree('_proc', ignore_errors=True)
     proc_nbs('nbs', n_workers=1, force=True)
     prepare()
-    if bad := list(faults()): sys.exit('\n'.join(bad))
+    if bad := list(wrong_notebooks()): sys.exit('\n'.join(bad))
     quarto = shutil.which('quarto')
     with_quarto() if quarto else with_mkdocs()
     print(f"_docs/index.html, by {'Quarto' if quarto else 'MkDocs (Quarto is not installed)'}; to look at it: {Path(sys.executable).name} -m http.server -d _docs")

@@ -166,7 +166,7 @@ def shown_html(text):
 
 def prepared(nb, stem, names, module):
     "A processed notebook, ready for either build"
-    up, heading, cells, badge = '../'*stem.count('/'), '', [], ''
+    up, cells, badge = '../'*stem.count('/'), [], ''
     front = source(nb['cells'][0])
     title, about = (re.search(rf'^{k}: (.*(?:\n  .*)*)', front, re.M) for k in ('title', 'description'))
     title, about = (re.sub(r'\s+', ' ', o[1]).strip("'\"").replace("''", "'") if o else '' for o in (title, about))
@@ -176,7 +176,6 @@ def prepared(nb, stem, names, module):
         text = source(c)
         if c['cell_type'] == 'markdown':
             if (m := re.match(r'\[!\[Open in Colab\].*\n*', text)): badge, text = m[0].strip(), text[m.end():]
-            heading = (re.findall(r'^#+ (.*)', text, re.M) or [heading])[-1]
             c['source'] = callouts(outside_code(lambda o: local_links(o, stem, names), text))
             if not c['source'].strip(): continue
         for o in c.get('outputs', []):
@@ -185,9 +184,7 @@ def prepared(nb, stem, names, module):
                 said = ''.join(data['text/markdown'])
                 data['text/markdown'] = local_links(entry(said, module, up) if 'show_doc' in text else said, stem, names)
             if 'text/html' in data: data['text/html'] = shown_html(''.join(data['text/html']))
-            if 'image/png' in data:
-                data.pop('text/plain', None)  # a figure needs no `<Figure size 432x230 with 1 Axes>` beside it
-                if not directive(text, 'fig-alt'): c['source'] = text = f'#| fig-alt: {json.dumps("Figure: " + heading, ensure_ascii=False)}\n{text}'
+            if 'image/png' in data: data.pop('text/plain', None)  # a figure needs no `<Figure size 432x230 with 1 Axes>` beside it
         if 'outputs' in c: c['outputs'] = [o for o in c['outputs'] if 'application/vnd.jupyter.widget-view+json' not in o.get('data', {})]
         cells.append(c)
     about = f"[`{stem}`]{{.notebook}} {badge}".strip()  # the link is made where the site is: see `tidy`

@@ -10,7 +10,6 @@ BIN = Path(sys.executable).parent
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 ENV = {**os.environ, 'PATH': f"{BIN}:{os.environ['PATH']}", 'PYTHONUTF8': '1'}
 ENV.pop('MPLBACKEND', None)  # how the notebooks draw is theirs to say
-NBDEV = dict(nbdev_clean='clean', nbdev_export='doclinks', nbdev_test='test')
 
 def notebooks(names=()):
     "The notebooks in reading order, the proofs after the series; or those whose path contains one of `names`"
@@ -19,7 +18,7 @@ def notebooks(names=()):
 
 def nbdev(cmd):
     "The words that run one of nbdev's commands, from a path with spaces, too (where pip's scripts may not find their Python)"
-    return [sys.executable, '-c', f'from nbdev.{NBDEV[cmd]} import {cmd}; {cmd}()']
+    return [sys.executable, BIN/cmd]
 
 def sh(*cmd, **kw): return subprocess.run([str(o) for o in cmd], cwd=ROOT, env=ENV, text=True, encoding='utf-8', capture_output=True, **kw)
 
@@ -129,5 +128,5 @@ if __name__ == '__main__':
     if cmd == 'test': test(names)
     elif cmd == 'readme': readme()
     elif cmd == 'notebooks': run_notebooks(names)
-    elif cmd in NBDEV: sys.exit(subprocess.run(nbdev(cmd) + names, cwd=ROOT, env=ENV).returncode)
+    elif cmd in ('nbdev_clean', 'nbdev_export'): sys.exit(subprocess.run(nbdev(cmd) + names, cwd=ROOT, env=ENV).returncode)
     else: sys.exit(__doc__)
