@@ -45,7 +45,7 @@ HEAD = """{% extends "base.html" %}
 {% block htmltitle %}<title>{{ meta.pagetitle or config.site_name }}</title>{% endblock %}
 {% block extrahead %}
 <meta property="og:title" content="{{ meta.pagetitle or config.site_name }}"><meta property="og:description" content="{{ meta.description or config.site_description }}">
-{% if config.site_url %}<meta property="og:image" content="{{ config.site_url }}/CARD"><meta name="twitter:card" content="summary_large_image">{% endif %}
+{% if config.site_url %}<meta property="og:image" content="{{ config.site_url.rstrip('/') }}/CARD"><meta name="twitter:card" content="summary_large_image">{% endif %}
 {% endblock %}
 """
 # what _quarto.yml may say: options that Quarto's documentation knows (a misspelt one would be ignored without a word)
