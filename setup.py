@@ -11,7 +11,7 @@ extras = {o: cfg[f'{o}_requirements'].split() for o in ('accel', 'nbs', 'dev', '
 setup(
     name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'],
     long_description=Path('README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
-    author=cfg['author'], author_email=cfg['author_email'], url=cfg['git_url'], license='Apache-2.0',
+    author=cfg['author'], author_email=cfg['author_email'] or None, url=cfg['git_url'] or None, license='Apache-2.0',
     classifiers=['Development Status :: 3 - Alpha', 'Intended Audience :: Developers', 'Programming Language :: Python :: 3'],
     packages=find_packages(include=['miniai', 'miniai.*']), include_package_data=True, zip_safe=False,
     python_requires='>=' + cfg['min_python'], install_requires=cfg['requirements'].split(), extras_require=extras,

@@ -10,6 +10,15 @@ WIDTHS = (400, 1280)
 NOT_ON_A_PAGE = {'a directive': r'(?m)^#\|', 'a traceback': r'Traceback \(most recent call last\)', 'HTML as text': r'<(div|table|style|Figure|Axes|span)\b[^>]*>',
                  'a path of a machine': r'(?<![\w.:/])/(home|root|tmp|Users|work)/\w', 'a placeholder': r'PLACEHOLDER|TODO'}
 
+# what the eye would stumble over: small pictures in tables, blocks that end beyond the page, 88 characters of code that don't fit
+SMALL = "[...document.querySelectorAll('main table img')].map(o => [Math.round(o.getBoundingClientRect().width), o.alt]).filter(o => o[0] < 100)"
+BEYOND = """[...document.querySelectorAll('main :is(p, pre, table, img, figure, ul, ol, dl, h1, h2, h3, h4, div, math)')].filter(o => {
+    if (o.getBoundingClientRect().right <= innerWidth + 1) return false
+    for (let p = o.parentElement; p; p = p.parentElement) if (getComputedStyle(p).overflowX != 'visible') return false
+    return getComputedStyle(o).visibility != 'hidden' }).map(o => o.tagName + ' ' + o.className + ': ' + o.textContent.trim().slice(0, 40))"""
+TIGHT = """[...document.querySelectorAll('main pre')].filter(o => { const e = [o, ...o.querySelectorAll('code')].some(x => x.scrollWidth > x.clientWidth + 1 && x.clientWidth)
+    return e && o.innerText.trim() && Math.max(...o.innerText.split('\\n').map(x => x.length)) <= 88 }).map(o => o.innerText.slice(0, 60))"""
+
 @contextmanager
 def served(folder):
     class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -36,8 +45,11 @@ def site(docs=ROOT/'_docs', shots=ROOT/'_proc/screenshots'):
         for width in WIDTHS:
             for scheme in ('light', 'dark') if width == WIDTHS[-1] else ('light',):
                 context = b.new_context(viewport=dict(width=width, height=1000), color_scheme=scheme)
-                def load(route):  # this check needs no network: what comes from elsewhere is empty
-                    route.continue_() if route.request.url.startswith(base) else route.fulfill(status=200, body='')
+                elsewhere = set()
+                def load(route):  # this check needs no network: a page asks nobody else
+                    if route.request.url.startswith((base, 'data:')): return route.continue_()
+                    elsewhere.add(route.request.url)
+                    route.fulfill(status=200, body='')
                 context.route('**/*', load)
                 for page in pages:
                     tab, errors = context.new_page(), []
@@ -50,6 +62,11 @@ def site(docs=ROOT/'_docs', shots=ROOT/'_proc/screenshots'):
                     found += [f'{page} at {width}: {e}' for e in errors]
                     wide = tab.evaluate('document.documentElement.scrollWidth')
                     if wide > width: found.append(f'{page} at {width}: scrolls sideways, {wide} pixels wide')
+                    found += [f'{page} at {width}: picture {w} pixels wide in a table: {alt[:60]}' for w, alt in tab.evaluate(SMALL)]
+                    found += [f'{page} at {width}: ends beyond the page: {o}' for o in tab.evaluate(BEYOND)]
+                    if width == WIDTHS[-1]: found += [f'{page} at {width}: code of up to 88 characters scrolls: {o!r}' for o in tab.evaluate(TIGHT)]
+                    found += [f'{page}: loads {o}' for o in sorted(elsewhere)]
+                    elsewhere.clear()
                     tab.screenshot(path=shots/f"{page.removesuffix('.html').replace('/', '_')}-{width}-{scheme}.png")
                     if width == WIDTHS[-1] and scheme == 'light':
                         text = tab.inner_text('main')
@@ -75,10 +92,10 @@ def site(docs=ROOT/'_docs', shots=ROOT/'_proc/screenshots'):
         except Exception: found.append('search does not find ActivationStats')
         tab.screenshot(path=shots/'search.png')
     print('\n'.join(found))
-    print(f"{len(pages)} pages, {len(set(links))} links, {len(found)} things to mend; to look at: {shots.relative_to(ROOT)}")
+    print(f"{len(pages)} pages, {len(set(links))} links, {len(found)} things to fix; to look at: {shots.relative_to(ROOT)}")
     return found
 
-def lab(notebook='04_learner.ipynb'):
+def lab(notebook='05_learner.ipynb'):
     "Open a notebook in JupyterLab, run all cells, and look for an error"
     with tempfile.TemporaryDirectory() as tmp:
         shutil.copytree(ROOT/'nbs', Path(tmp)/'nbs', ignore=shutil.ignore_patterns('.*'))  # running must not touch the stored outputs

@@ -1,19 +1,26 @@
-"""What `make` runs inside the environment: python .ci/tools.py test | readme | notebooks [NAME ...]"""
-import hashlib, os, re, shutil, subprocess, sys, time
+"""What `make` runs inside the environment: python .ci/tools.py test | readme | notebooks [NAME ...] | nbdev_export | nbdev_clean"""
+import hashlib, os, re, shutil, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
+from house import CHECKS
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-ENV = {**os.environ, 'PATH': f"{BIN}:{os.environ['PATH']}"}
+ENV = {**os.environ, 'PATH': f"{BIN}:{os.environ['PATH']}", 'PYTHONUTF8': '1'}
+ENV.pop('MPLBACKEND', None)  # how the notebooks draw is theirs to say
 
 def notebooks(names=()):
     "The notebooks in reading order, the proofs after the series; or those whose path contains one of `names`"
     paths = sorted((ROOT/'nbs').glob('*.ipynb')) + sorted((ROOT/'nbs/proofs').glob('*.ipynb'))
     return [o for o in paths if not names or any(n in str(o.relative_to(ROOT/'nbs')) for n in names)]
 
-def sh(*cmd, **kw): return subprocess.run([str(o) for o in cmd], cwd=ROOT, env=ENV, text=True, capture_output=True, **kw)
+def nbdev(cmd):
+    "The words that run one of nbdev's commands, from a path with spaces, too (where pip's scripts may not find their Python)"
+    return [sys.executable, BIN/cmd]
+
+def sh(*cmd, **kw): return subprocess.run([str(o) for o in cmd], cwd=ROOT, env=ENV, text=True, encoding='utf-8', capture_output=True, **kw)
 
 def readme_files():
     "README.md as nbs/index.ipynb gives it, and its pictures: hidden cells left out, directives stripped, outputs kept"
@@ -27,7 +34,8 @@ def readme_files():
     text, res = MarkdownExporter().from_notebook_node(nb)
     figures = {nm: f'nbs/images/readme_{i}.png' for i, nm in enumerate(res['outputs'], 1)}
     for (nm, path), alt in zip(figures.items(), alts, strict=True): text = text.replace(f'![png]({nm})', f'![{alt}]({path})')
-    text = re.sub(r'\]\(((proofs/)?\w+\.ipynb|images/\w+\.\w+)\)', r'](nbs/\1)', text)  # the notebook lies in nbs/, the README above it
+    text = re.sub(r'\]\(((proofs/)?\w+\.ipynb(#[^)]*)?|images/\w+\.\w+)\)', r'](nbs/\1)', text)  # the notebook lies in nbs/, the README above it
+    text = re.sub(r'\]\(\.\./([\w./-]+)\)', r'](\1)', text)
     notice = '<!-- Written by `make readme` from nbs/index.ipynb: edit that notebook, not this file -->\n\n'
     text = notice + re.sub(r'[ \t]+$', '', re.sub(r'\n{3,}', '\n\n', text), flags=re.M).strip() + '\n'
     return {'README.md': text.encode(), **{figures[nm]: data for nm, data in res['outputs'].items()}}
@@ -43,7 +51,7 @@ def snapshot(*patterns): return {p: hashlib.sha256(p.read_bytes()).hexdigest() f
 
 def changes(cmd, *patterns):
     "What running `cmd` changes among the files of `patterns`: '' when nothing"
-    before, res = snapshot(*patterns), sh(BIN/cmd)
+    before, res = snapshot(*patterns), sh(*nbdev(cmd))
     after = snapshot(*patterns)
     diff = [str(p.relative_to(ROOT)) for p in sorted({*before, *after}) if before.get(p) != after.get(p)]
     if res.returncode: return res.stderr[-2000:]
@@ -60,7 +68,7 @@ def run_test(job):
 
 def tests(names):
     "What is to pass: each notebook in nbdev's runner, and with no names the site, too, in a browser where there is one"
-    for path in notebooks(names): yield path.relative_to(ROOT), [BIN/'nbdev_test', '--path', path, '--n_workers', '0', '--do_print']
+    for path in notebooks(names): yield path.relative_to(ROOT), [*nbdev('nbdev_test'), '--path', path, '--n_workers', '0', '--do_print']
     if names: return
     build, check = [sys.executable, '.ci/docs.py'], [sys.executable, '.ci/browser.py', 'site']
     yield ('the site, each page in a browser', build, check) if CHROMIUM else ('the site (no Chromium: not in a browser)', build)
@@ -74,12 +82,13 @@ def test(names):
     if not names:
         checks = {'nbdev_clean changes nothing': lambda: changes('nbdev_clean', 'nbs/**/*.ipynb'),
                   'nbdev_export changes nothing': lambda: changes('nbdev_export', 'miniai/**/*.py', 'pyproject.toml'),
-                  'README.md is nbs/index.ipynb': readme_differs}
+                  'README.md is nbs/index.ipynb': readme_differs,
+                  **{what: lambda check=check: '\n'.join(check()) for what, check in CHECKS.items()}}
         for what, check in checks.items():
             start = time.time()
             report(what, check(), time.time() - start)
-    with ThreadPoolExecutor(2) as ex:
-        ENV['OMP_NUM_THREADS'] = str(max(1, (os.cpu_count() or 2)//2))
+    with ThreadPoolExecutor(2) as ex, tempfile.TemporaryDirectory() as tmp:  # what tests leave in the place for temporary files goes with it
+        ENV.update(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 2)//2)), TMPDIR=tmp)
         for what, failure, seconds in ex.map(run_test, tests(names)): report(what, failure[-6000:], seconds)
     print(f'{counts[0]} passed, {counts[1]} failed')
     sys.exit(counts[1] > 0)
@@ -101,6 +110,7 @@ def run_notebooks(names):
     class Client(NotebookClient):
         async def async_execute_cell(self, cell, *args, **kwargs):
             return cell if re.search(leave, cell.source, re.M) else await super().async_execute_cell(cell, *args, **kwargs)
+    os.environ.pop('MPLBACKEND', None)
     os.environ.update(ENV, MINIAI_STRICT='1')  # what is stored comes from the real data
     for path in notebooks(names):
         if path.stem == 'speed' and not names: continue  # `make bench` runs it, with the other libraries
@@ -111,11 +121,12 @@ def run_notebooks(names):
         for o in (o for c in nb.cells for o in c.get('outputs', []) if 'image/png' in o.get('data', {})): o.data['image/png'] = small_png(o.data['image/png'])
         nbformat.write(nb, path)
         print(f'{path.relative_to(ROOT)}: {time.time() - start:.0f} s', flush=True)
-    if (BIN/'nbdev_clean').exists(): print(sh(BIN/'nbdev_clean').stderr, end='')
+    if find_spec('nbdev'): print(sh(*nbdev('nbdev_clean')).stderr, end='')  # `make bench` has none
 
 if __name__ == '__main__':
     cmd, *names = sys.argv[1:] or ['']
     if cmd == 'test': test(names)
     elif cmd == 'readme': readme()
     elif cmd == 'notebooks': run_notebooks(names)
+    elif cmd in ('nbdev_clean', 'nbdev_export'): sys.exit(subprocess.run(nbdev(cmd) + names, cwd=ROOT, env=ENV).returncode)
     else: sys.exit(__doc__)
