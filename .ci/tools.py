@@ -30,12 +30,13 @@ def readme_files():
     nb.cells = [o for o in nb.cells if not re.search(r'^#\| *(hide|export|default_exp)\b', o.source, re.M)]
     nb.metadata.language_info = {'name': 'python'}
     alts = [re.search(r'^#\| *fig-alt: *(.*)$', o.source, re.M)[1] for o in nb.cells if any('image/png' in p.get('data', {}) for p in o.get('outputs', []))]
-    for o in nb.cells: o.source = re.sub(r'^#\|.*\n', '', o.source, flags=re.M)
+    for o in nb.cells: o.source = '' if re.search(r'^#\| *echo: *false', o.source, re.M) else re.sub(r'^#\|.*\n', '', o.source, flags=re.M)
     text, res = MarkdownExporter().from_notebook_node(nb)
     figures = {nm: f'nbs/images/readme_{i}.png' for i, nm in enumerate(res['outputs'], 1)}
     for (nm, path), alt in zip(figures.items(), alts, strict=True): text = text.replace(f'![png]({nm})', f'![{alt}]({path})')
     text = re.sub(r'\]\(((proofs/)?\w+\.ipynb(#[^)]*)?|images/\w+\.\w+)\)', r'](nbs/\1)', text)  # the notebook lies in nbs/, the README above it
     text = re.sub(r'\]\(\.\./([\w./-]+)\)', r'](\1)', text)
+    text = text.replace('```python\n\n```\n', '')  # of cells that show their output alone
     notice = '<!-- Written by `make readme` from nbs/index.ipynb: edit that notebook, not this file -->\n\n'
     text = notice + re.sub(r'[ \t]+$', '', re.sub(r'\n{3,}', '\n\n', text), flags=re.M).strip() + '\n'
     return {'README.md': text.encode(), **{figures[nm]: data for nm, data in res['outputs'].items()}}

@@ -253,7 +253,8 @@ def _explain_escape(self:Learner, e):
     if _rank(e) < 3:
         level = list(CANCELS)[_rank(e)]
         where = getattr(e, 'where', 'an unknown place')
-        raise type(e)(f"{type_name(e)} was raised in {where}, where no {level} is running that it could end") from e
+        e.args = (f"{type_name(e)} was raised in {where}, where no {level} is running that it could end",)
+        return
     placed = any(o.startswith('miniai:') for o in getattr(e, '__notes__', ()))
     if getattr(self, 'epoch', None) is not None and not placed:
         e.add_note("miniai: raised by the data loader or the loop in epoch "
