@@ -401,7 +401,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                 'miniai.metrics.MetricsCB': ('metrics.html#metricscb', 'miniai/metrics.py'),
                                 'miniai.metrics.MetricsCB.__init__': ('metrics.html#metricscb.__init__', 'miniai/metrics.py'),
                                 'miniai.metrics.MetricsCB._add_row': ('metrics.html#metricscb._add_row', 'miniai/metrics.py'),
-                                'miniai.metrics.MetricsCB._log': ('metrics.html#metricscb._log', 'miniai/metrics.py'),
                                 'miniai.metrics.MetricsCB._place': ('metrics.html#metricscb._place', 'miniai/metrics.py'),
                                 'miniai.metrics.MetricsCB.after_batch': ('metrics.html#metricscb.after_batch', 'miniai/metrics.py'),
                                 'miniai.metrics.MetricsCB.after_epoch': ('metrics.html#metricscb.after_epoch', 'miniai/metrics.py'),
