@@ -12,13 +12,13 @@ def code(text): return [o for o in text.splitlines() if o.strip() and not o.stri
 def parsed(text): return ast.parse(re.sub(r'^(\s*)[%!].*$', r'\1pass', text, flags=re.M))
 
 def series():
-    "The notebooks that export: {module: (number, path, [(exported?, source) of each code cell])}"
+    "The notebooks that export: {module: (name, path, [(exported?, source) of each code cell])}"
     found = {}
     for path in sorted((ROOT/'nbs').glob('[0-9]*.ipynb')):
         cells = [''.join(o['source']) for o in json.loads(read(path))['cells'] if o['cell_type'] == 'code']
         cells = [o for o in cells if o.strip()]
         module = re.search(r'^#\| *default_exp +(\w+)', '\n'.join(cells), re.M)
-        if module: found[module[1]] = int(path.name[:2]), path, [(bool(re.search(r'^#\| *exports?i?\b', o, re.M)), o) for o in cells]
+        if module: found[module[1]] = path.name, path, [(bool(re.search(r'^#\| *exports?i?\b', o, re.M)), o) for o in cells]
     return found
 
 def modules(): return {o.stem: o for o in sorted((ROOT/'miniai').glob('[!_]*.py')) if o.stem != 'all'}

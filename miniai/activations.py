@@ -157,6 +157,7 @@ def _draw_hist(r, ax, signed, what):
     ax.axhline(top, c='w', lw=.5, ls=':')  # the row above it holds all that is beyond
     ax.set(xlabel='batch', ylabel=what if signed else f'|{what}|')
 
+# %% ../nbs/10_activations.ipynb #8c335451
 @patch
 def color_dim(self:StatsPlots,
     start:int=0,   # first layer to show, of those recorded
@@ -295,21 +296,23 @@ class UpdateStats(StatsPlots, Callback):
             self._before = [(nm, p, p.detach().clone()) for nm, p in learn.model.named_parameters() if p.ndim > 1]
         self.n_batches += 1
 
-    def after_step(self, learn):
-        for nm, p, old in self._before or ():
-            owner = learn.model.get_submodule(nm.rpartition('.')[0])
-            rec = self.records.setdefault(nm, Record(nm, owner))
-            if not hasattr(rec, 'stats'):
-                rec.stats, rec.ratio = LayerStats(hist_max=None, unit_dim=0), Rows(torch.float32)
-            diff = p.detach() - old
-            rec.stats.append(diff, self.n_batches - 1)
-            size = old.float().std() if old.numel() > 1 else old.float().abs().mean()
-            rec.ratio.append((diff.float().std() if diff.numel() > 1 else diff.float().abs().mean()).div(size).view(1))
-        self._before = None
-
     def cleanup_batch(self, learn): self._before = None
     def __iter__(self): return iter(self.records.values())
     def __len__(self): return len(self.records)
+
+# %% ../nbs/10_activations.ipynb #56052fd8
+def _spread(t): return t.float().std() if t.numel() > 1 else t.float().abs().mean()
+
+@patch
+def after_step(self:UpdateStats, learn):
+    for nm, p, old in self._before or ():
+        owner = learn.model.get_submodule(nm.rpartition('.')[0])
+        rec = self.records.setdefault(nm, Record(nm, owner))
+        if not hasattr(rec, 'stats'): rec.stats, rec.ratio = LayerStats(hist_max=None, unit_dim=0), Rows(torch.float32)
+        diff = p.detach() - old
+        rec.stats.append(diff, self.n_batches - 1)
+        rec.ratio.append(_spread(diff).div(_spread(old)).view(1))
+    self._before = None
 
 # %% ../nbs/10_activations.ipynb #56052fd7
 @patch

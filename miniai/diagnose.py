@@ -147,6 +147,7 @@ def _vanishing(run):
     yield Finding(0, seen, names[low], float(g[low]), severity=SEVERITIES[int(run.learns)],
                   curve=Curve(range(len(g)), {'gradient': g}, 'RMS of the gradient', 'weights, first to last', True, False))
 
+# %% ../nbs/13_diagnose.ipynb #d5e005bc
 @rule('exploding', 'critical', 'each layer on the way made the signal larger',
       'an initialisation that keeps the variance (Kaiming, Xavier), normalisation layers, gradient clipping',
       unless='unnormalised_targets')

@@ -55,6 +55,7 @@ def _draw(f, ax):
     ax.set(xlabel=xlabel, ylabel=ylabel, yscale='log' if log else 'linear', title=f.kind + as_text(f' in {f.layer}' if f.layer else ''))
     if len(ys) > 1: ax.figure.legend(loc='outside lower center', ncols=len(ys), fontsize='small')
 
+# %% ../nbs/12a_findings.ipynb #12b00023
 @patch
 def plot(self:Finding,
     figsize=(4.5, 2.6),  # inches
@@ -70,7 +71,7 @@ def png(self:Finding)->bytes:
     with plt.rc_context({'font.size': 7, 'axes.titlesize': 8}):
         fig = Figure(figsize=(2.9, 1.9), layout='constrained')  # not pyplot's: it is only written to a file
         _draw(self, fig.subplots())
-        fig.savefig(out := io.BytesIO(), format='png', dpi=110)
+        fig.savefig(out := io.BytesIO(), format='png', dpi=95)
     return out.getvalue()
 
 # %% ../nbs/12a_findings.ipynb #12b00010
@@ -94,6 +95,7 @@ class Rule:
                            cause=f.cause or self.cause.format(lr=lr))
         return merged([filled(f) for f in self.find(run)])
 
+# %% ../nbs/12a_findings.ipynb #12b00024
 def rule(
     kind, severity, cause, advice,  # as in `Rule`
     unless='',                      # kinds, in one string

@@ -111,6 +111,7 @@ def _replayed(model, kept, learn):
     with redirect_stdout(io.StringIO()): again.fit(1, valid=False)
     return guard.incident
 
+# %% ../nbs/14_incident.ipynb #d5e010bc
 def replay_incident(
     path,        # file that `NaNGuardCB` wrote
     learn=None,  # Learner with the same model and loss; None: the one that wrote the file, in this process

@@ -72,6 +72,7 @@ def _check_loader(self:Learner, training):
         raise ValueError(f"the {what} loader is empty: is its data set empty, "
                          "or smaller than a batch with drop_last?")
 
+# %% ../nbs/05_learner.ipynb #63d044cd
 @patch
 def check_fit(self:Learner,
     n_epochs=1, train=True, valid=True, cbs=(),  # as for `fit`
@@ -195,6 +196,7 @@ def listeners(self:Learner, nm):
         found[nm] = tuple(f for f in fs if callable(f))  # an attribute `step = 3` is no listener
     return found[nm]
 
+# %% ../nbs/05_learner.ipynb #8820dabc
 @patch
 def callback(self:Learner, method_nm):
     "Announce an event: call its listeners"
@@ -227,6 +229,7 @@ def level(self:Learner, nm, f, *args):
         if error is not None and not isinstance(error, CANCELS[nm]): raise error
     finally: error = None  # the exception holds this frame, and the frame it: let go
 
+# %% ../nbs/05_learner.ipynb #5594bb06
 @patch
 def _cleanup(self:Learner, nm, error):
     for f in self.listeners(nm):

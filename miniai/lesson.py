@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 import matplotlib.pyplot as plt
 import torch, torch.nn.functional as F
-from . import __version__
+import miniai
 from .activations import ActivationStats
 from .core import listify, set_seed
 from .data import fashion_mnist
@@ -128,7 +128,7 @@ def _made_with(runs, settings):
     names = {getattr(l.dls, 'name', type(l.dls).__name__) for l in runs.values()}
     gpu = ', ' + torch.cuda.get_device_name() if torch.cuda.is_available() else ''
     made = {**settings, 'data': ', '.join(names), 'device': f'{platform.machine()}, {torch.get_num_threads()} threads{gpu}',
-            'miniai': __version__, **{nm: version(nm) for nm in ('torch', 'torchvision', 'numpy')},
+            'miniai': miniai.__version__, **{nm: version(nm) for nm in ('torch', 'torchvision', 'numpy')},
             'Python': platform.python_version()}
     return ''.join(f'<tr><td>{escape(str(k))}</td><td>{escape(str(v))}</td></tr>' for k, v in made.items())
 
@@ -153,6 +153,14 @@ def report(
 """, encoding='utf-8')
     return path
 
+# %% ../nbs/15_lesson.ipynb #05bfa044
+def _lesson_run(title, model, lr, epochs, seed, dls, runs):
+    print(f'{title}: {dls.name}, {dls.train.n:,} images to train, {dls.valid.n:,} to validate. '
+          f'Epochs: {epochs}, learning rate: {lr:g}, seed: {seed}', flush=True)
+    runs[f'{title}: learning rate {lr:g}'] = learn = fit(model, epochs, [ActivationStats(), DiagnoseCB()], lr, dls)
+    print(learn.diagnose(), flush=True)
+    return learn
+
 # %% ../nbs/15_lesson.ipynb #05bfa045
 def lesson(
     epochs:int=3,       # times through the training data; 1 or more
@@ -175,13 +183,6 @@ def lesson(
     report(path, runs, "The lesson's net, looked into", epochs=epochs, seed=seed,
            command=f'miniai-lesson --epochs {epochs} --lr {lr:g} --seed {seed}')
     print(f'The report: {path.resolve()}')
-    return learn
-
-def _lesson_run(title, model, lr, epochs, seed, dls, runs):
-    print(f'{title}: {dls.name}, {dls.train.n:,} images to train, {dls.valid.n:,} to validate. '
-          f'Epochs: {epochs}, learning rate: {lr:g}, seed: {seed}', flush=True)
-    runs[f'{title}: learning rate {lr:g}'] = learn = fit(model, epochs, [ActivationStats(), DiagnoseCB()], lr, dls)
-    print(learn.diagnose(), flush=True)
     return learn
 
 # %% ../nbs/15_lesson.ipynb #05bfa047

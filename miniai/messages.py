@@ -135,6 +135,7 @@ def target_remedy(
     if not calls or not (column or y.ndim == preds.ndim - 1): return ''
     return f'; labels are whole numbers, one for each sample: y{calls}'
 
+# %% ../nbs/04a_messages.ipynb #bfa0616e
 def about_loss(
     e,               # exception
     loss_func,       # that was called

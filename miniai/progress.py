@@ -33,7 +33,7 @@ def smooth(
     vals,      # numbers, one after another
     beta=0.9,  # weight of the past, 0 to 1: about the last 1/(1-beta) values count
 )->list:
-    "A running average with weights that fade, corrected for its start"
+    "An exponential moving average, corrected for its start"
     avg, res = 0., []
     for i, v in enumerate(vals):
         avg = beta*avg + (1 - beta)*v
@@ -53,6 +53,7 @@ class _Terminal:
     def curve(self, fig): pass
     def close(self, rows, fig): self.bar.close()
 
+# %% ../nbs/07_progress.ipynb #ec296620
 class _Notebook:
     "The display in a notebook: one widget while it trains, one table (and figure) afterwards"
     def __init__(self):
@@ -74,7 +75,7 @@ class _Notebook:
 
 # %% ../nbs/07_progress.ipynb #12be3827
 class ProgressCB(Callback):
-    "Show how far a fit is: a bar with the running loss, a table that grows, and a curve if asked for"
+    "Show how far a fit is: a bar with the current loss, a table that grows, and a curve if asked for"
     order = 10  # after those that measure
     shows_metrics = True  # MetricsCB need not print
     single = 'leave one out, or there would be two tables'
@@ -86,50 +87,7 @@ class ProgressCB(Callback):
 
     def before_fit(self, learn):
         measured = any(isinstance(cb, MetricsCB) for cb in learn.cbs)
-        self._own = None if measured else self._own or MetricsCB()  # so that there is a row for each epoch: the loss
-
-    def before_epoch(self, learn):
-        if self._own: self._own.before_epoch(learn)
-        if self._out is None: self._open(learn)
-        self._bar, n = self._out.bar, len(learn.dl) if hasattr(learn.dl, '__len__') else None
-        self._bar.reset(total=n)
-        self._bar.total = n
-        self._bar.set_description(f"epoch {learn.epoch + 1}/{learn.n_epochs} {'train' if learn.training else 'valid'}")
-        self._done, self._drawn = 0, time.perf_counter()
-
-    def _open(self, learn):
-        self._out, self._rows = (_Notebook if _IN_NOTEBOOK else _Terminal)(), []
-        self._n_rows = len(self._all_rows(learn))
-        self._redrawn = time.perf_counter()
-
-    def after_batch(self, learn):
-        if self._own: self._own.after_batch(learn)
-        if learn.training: self._tail.append(learn.loss.detach())
-        if self._out is None or self._bar.disable: return
-        self._done += 1
-        now = time.perf_counter()
-        if now - self._drawn > .1: self._show(learn, now)
-
-    def after_epoch(self, learn):
-        if self._own: self._own.after_epoch(learn)
-
-    def cleanup_epoch(self, learn):
-        if self._own: self._own.cleanup_epoch(learn)
-        if self._out is None: return
-        if self._done: self._show(learn, time.perf_counter())
-        rows = self._all_rows(learn)
-        new, self._n_rows = rows[self._n_rows:], len(rows)
-        if not new: return
-        self._rows += new
-        if new[-1]['phase'] == 'valid': self._valid.append((len(self._losses) + len(self._tail), new[-1]['loss']))
-        self._out.row(self._rows)
-
-    def cleanup_fit(self, learn):
-        out, self._out = self._out, None
-        if out is None: return
-        fig = self.plot_loss() if self.plot and _IN_NOTEBOOK and self.losses else None
-        if fig is not None: plt.close(fig)  # `close` shows it
-        out.close(self._rows, fig)
+        self._own = None if measured else self._own or MetricsCB()
 
     @property
     def losses(self)->list:
@@ -138,7 +96,58 @@ class ProgressCB(Callback):
         self._tail = []
         return self._losses
 
+# %% ../nbs/07_progress.ipynb #12be382f
+@patch
+def before_epoch(self:ProgressCB, learn):
+    if self._own: self._own.before_epoch(learn)
+    if self._out is None: self._open(learn)
+    self._bar, n = self._out.bar, len(learn.dl) if hasattr(learn.dl, '__len__') else None
+    self._bar.reset(total=n)
+    self._bar.total, phase = n, 'train' if learn.training else 'valid'
+    self._bar.set_description(f"epoch {learn.epoch + 1}/{learn.n_epochs} {phase}")
+    self._done, self._drawn = 0, time.perf_counter()
+
+@patch
+def after_batch(self:ProgressCB, learn):
+    if self._own: self._own.after_batch(learn)
+    if learn.training: self._tail.append(learn.loss.detach())
+    if self._out is None or self._bar.disable: return
+    self._done += 1
+    now = time.perf_counter()
+    if now - self._drawn > .1: self._show(learn, now)
+
+@patch
+def after_epoch(self:ProgressCB, learn):
+    if self._own: self._own.after_epoch(learn)
+
+# %% ../nbs/07_progress.ipynb #12be3831
+@patch
+def cleanup_epoch(self:ProgressCB, learn):
+    if self._own: self._own.cleanup_epoch(learn)
+    if self._out is None: return
+    if self._done: self._show(learn, time.perf_counter())
+    rows, n = self._all_rows(learn), len(self._losses) + len(self._tail)
+    new, self._n_rows = rows[self._n_rows:], len(rows)
+    if not new: return
+    self._rows += new
+    if new[-1]['phase'] == 'valid': self._valid.append((n, new[-1]['loss']))
+    self._out.row(self._rows)
+
+@patch
+def cleanup_fit(self:ProgressCB, learn):
+    out, self._out = self._out, None
+    if out is None: return
+    fig = self.plot_loss() if self.plot and _IN_NOTEBOOK and self.losses else None
+    if fig is not None: plt.close(fig)  # `close` shows it
+    out.close(self._rows, fig)
+
 # %% ../nbs/07_progress.ipynb #12be3829
+@patch
+def _open(self:ProgressCB, learn):
+    self._out, self._rows = (_Notebook if _IN_NOTEBOOK else _Terminal)(), []
+    self._n_rows = len(self._all_rows(learn))
+    self._redrawn = time.perf_counter()
+
 @patch
 def _show(self:ProgressCB, learn, now):
     self._bar.set_postfix_str(f'loss {float(learn.loss.detach().mean()):.3f}', refresh=False)
