@@ -17,30 +17,19 @@ _all_ = ['main_tensor']  # to be had from here, too
 class Hook:
     "Call `f(hook, module, inputs, output)` after each forward pass of a module, until it is removed"
     def __init__(self,
-        m,               # `nn.Module` to hang on
+        m,               # `nn.Module`
         f,               # called with hook, module, inputs and output; what it returns is not used
         name='',         # of the module in its model, for messages and plots
-        backward=False,  # True: call it in the backward pass, with the loss's gradient by the output for the output
+        backward=False,  # True: call it in the backward pass, with the gradient of the loss by the output
     ):
         if not isinstance(m, nn.Module):
-            raise TypeError(f"a hook hangs on a module, and {m!r} is none: give a layer of the model, as model[0]")
+            raise TypeError(f"a hook goes on a module, and {m!r} is none: "
+                            "give a layer of the model, as model[0]")
         self.module, self.f, self.name, self.backward = m, f, name, backward
         self._handle = m.register_forward_hook(self._forward)
 
-    def _forward(self, mod, inp, outp):
-        if mod is not self.module:
-            if not getattr(mod, '_is_replica', False): return  # a deep copy of the model: nobody asked to look into it
-            raise RuntimeError(f"layer {self.name or type(mod).__name__} was called on a "
-                               "replica of the model (nn.DataParallel), where statistics "
-                               "would get lost: train on one device, or a process for each")
-        if not self.backward: self.f(self, mod, inp, outp)
-        elif (t := main_tensor(outp)) is not None and t.requires_grad:
-            t.register_hook(partial(self._backward, mod, inp))
-
-    def _backward(self, mod, inp, grad): self.f(self, mod, inp, grad)
-
     def remove(self):
-        "Take the hook off"
+        "Remove the hook"
         self._handle.remove()
 
     def __enter__(self): return self
@@ -48,9 +37,24 @@ class Hook:
     def __deepcopy__(self, memo): return self
     def __repr__(self): return f"Hook({self.name or '?'}: {type(self.module).__name__})"
 
+# %% ../nbs/08_hooks.ipynb #e237dc3c
+@patch
+def _forward(self:Hook, mod, inp, outp):
+    if mod is not self.module:
+        if not getattr(mod, '_is_replica', False): return
+        raise RuntimeError(f"layer {self.name or type(mod).__name__} was called on a replica of the model "
+                           "(nn.DataParallel), where statistics would get lost: "
+                           "train on one device, or a process for each")
+    if not self.backward: self.f(self, mod, inp, outp)
+    elif (t := main_tensor(outp)) is not None and t.requires_grad:
+        t.register_hook(partial(self._backward, mod, inp))
+
+@patch
+def _backward(self:Hook, mod, inp, grad): self.f(self, mod, inp, grad)
+
 # %% ../nbs/08_hooks.ipynb #b1e62eb3
 class Hooks(list):
-    "A hook on each of several modules; as a context manager, they come off at the end of the block"
+    "A hook on each of several modules; as a context manager, it removes them at the end of the block"
     def __init__(self,
         ms,              # modules
         f,               # as for `Hook`
@@ -66,7 +70,7 @@ class Hooks(list):
             raise
 
     def remove(self):
-        "Take all hooks off"
+        "Remove all hooks"
         for h in self: h.remove()
 
     def __enter__(self): return self
@@ -76,21 +80,23 @@ class Hooks(list):
         super().__delitem__(i)
 
 # %% ../nbs/08_hooks.ipynb #16df5bb6
-def _is_block(m): return type(m).__module__ == 'torch.nn.modules.activation' or any(True for _ in m.parameters())
+def _is_block(m):
+    return type(m).__module__ == 'torch.nn.modules.activation' or any(True for _ in m.parameters())
 
 def blocks(
     model,  # `nn.Module`
 )->dict:
-    "The blocks of a model, by name: its children with weights, and activations; a lone child is opened; or the model"
+    "The blocks of a model, by name: its children with weights, and activation functions; a lone child is opened"
     prefix, children = '', dict(model.named_children())
     while len(children) == 1 and any(True for _ in next(iter(children.values())).children()):
         (nm, m), = children.items()
         prefix, children = f'{prefix}{nm}.', dict(m.named_children())
     return {prefix + nm: m for nm, m in children.items() if _is_block(m)} or {'model': model}
 
+# %% ../nbs/08_hooks.ipynb #16df5bb8
 def find_modules(
     model,         # `nn.Module`
-    which=None,    # names or modules, one or several; a function of a module, True for those wanted; None: `blocks`
+    which=None,    # names or modules, one or several; a function of a module, True for those; None: `blocks`
 )->dict:
     "Modules of a model by name; ValueError if one of them is not there, or if there are none"
     if which is None: return blocks(model)
@@ -109,13 +115,14 @@ def find_modules(
                              "give a module of this model, or its name")
         if nm not in named and nm != 'model':
             near = difflib.get_close_matches(nm, named, 3, cutoff=.4) or [k for k in named if k][:8]
-            raise ValueError(f"there is no layer {nm!r} in {type(model).__name__}: did you mean {' or '.join(near)}?")
+            raise ValueError(f"there is no layer {nm!r} in {type(model).__name__}: "
+                             f"did you mean {' or '.join(near)}?")
         res[nm] = named.get(nm, model)
     return res
 
 # %% ../nbs/08_hooks.ipynb #07eb9a78
 class Record:
-    "What a layer gave in one of its calls within a batch: the function of a `HooksCallback` keeps its numbers here"
+    "One call of a layer within a batch: the function of a `HooksCallback` keeps its numbers here"
     def __init__(self,
         name:str,  # of the layer in the model; for its second call in a batch: 'name (call 2)'
         module,    # the layer
@@ -135,12 +142,12 @@ def _refuse_compiled(model):
                             "train on one device, or a process for each")
         if hasattr(m, '_orig_mod') or getattr(m, '_compiled_call_impl', None) is not None:
             raise TypeError(f"{nm or 'the model'} is compiled, and a compiled model doesn't call hooks: "
-                            "attach before compiling, that is, look into the plain model (`model._orig_mod` "
+                            "attach before compiling, that is, watch the plain model (`model._orig_mod` "
                             "of what torch.compile returned), and compile for the long run")
 
 # %% ../nbs/08_hooks.ipynb #3ef011fb
 class HooksCallback(Callback):
-    "Hooks on layers of the model during a fit, with a record for each layer and call; iterate over it for the records"
+    "Hooks on layers of the model during a fit; iterate over it for the records, one for each layer and call"
     def __init__(self,
         hookfunc,         # called with record, module, inputs and output
         mod_filter=None,  # takes a module, returns True for those to hook; None: `blocks`
@@ -155,32 +162,9 @@ class HooksCallback(Callback):
         self.on_train, self.on_valid, self.every, self.backward = on_train, on_valid, every, backward
         self.records, self.hooks, self.n_batches, self._depth, self._open = {}, [], 0, 0, False
 
-    def before_fit(self, learn):
-        self._depth += 1
-        if self._depth > 1: return  # a fit inside a fit: the hooks are on
-        _refuse_compiled(learn.model)
-        found = find_modules(learn.model, self.mods if self.mods is not None else self.mod_filter)
-        self.hooks = Hooks(found.values(), self._call, found, self.backward)
-
-    def before_batch(self, learn):
-        wanted = self.on_train if learn.training else self.on_valid
-        self._open = wanted and self.n_batches % self.every == 0
-        self.n_batches += wanted
-        self._calls = {}
-
-    def cleanup_batch(self, learn): self._open = False
-
-    def cleanup_fit(self, learn):
-        self._depth = max(0, self._depth - 1)
-        if self._depth: return
-        for h in self.hooks: h.remove()
-        self.hooks = []
-
     def __iter__(self): return iter(self.records.values())
     def __len__(self): return len(self.records)
-    def __getitem__(self,
-        i,  # position, or the name of a layer
-    ):
+    def __getitem__(self, i):  # position, or the name of a layer
         recs = list(self)
         if not isinstance(i, str): return recs[i]
         found = [r for r in recs if r.name == i]
@@ -188,6 +172,32 @@ class HooksCallback(Callback):
             names = ', '.join(r.name for r in recs) or 'none: has it been fitted?'
             raise KeyError(f"nothing is recorded of a layer {i!r}, only of {names}")
         return found[0]
+
+# %% ../nbs/08_hooks.ipynb #3ef011ff
+@patch
+def before_fit(self:HooksCallback, learn):
+    self._depth += 1
+    if self._depth > 1: return
+    _refuse_compiled(learn.model)
+    found = find_modules(learn.model, self.mods if self.mods is not None else self.mod_filter)
+    self.hooks = Hooks(found.values(), self._call, found, self.backward)
+
+@patch
+def cleanup_fit(self:HooksCallback, learn):
+    self._depth = max(0, self._depth - 1)
+    if self._depth: return
+    for h in self.hooks: h.remove()
+    self.hooks = []
+
+@patch
+def before_batch(self:HooksCallback, learn):
+    wanted = self.on_train if learn.training else self.on_valid
+    self._open = wanted and self.n_batches % self.every == 0
+    self.n_batches += wanted
+    self._calls = {}
+
+@patch
+def cleanup_batch(self:HooksCallback, learn): self._open = False
 
 # %% ../nbs/08_hooks.ipynb #3ef011fd
 @patch
@@ -202,5 +212,5 @@ def _call(self:HooksCallback, hook, mod, inp, outp):
 @patch
 def _add(self:HooksCallback, hook, k):
     self.records[hook.name, k] = Record(hook.name + (f' (call {k})' if k > 1 else ''), hook.module)
-    pos = {h.name: i for i, h in enumerate(self.hooks)}  # the model's order, which is not that of a backward pass
+    pos = {h.name: i for i, h in enumerate(self.hooks)}  # not the order of a backward pass
     self.records = dict(sorted(self.records.items(), key=lambda kv: (pos.get(kv[0][0], -1), kv[0][1])))
