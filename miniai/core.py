@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['def_device', 'set_seed', 'random_states', 'set_random_states', 'keep_random', 'device_of', 'keep_modes', 'map_nested',
-           'to_device', 'to_cpu', 'main_tensor', 'split_batch', 'batch_size', 'listify', 'clean_tb',
+           'to_device', 'to_cpu', 'main_tensor', 'split_batch', 'batch_size', 'length', 'listify', 'clean_tb',
            'clean_ipython_hist', 'clean_mem']
 
 # %% ../nbs/00_core.ipynb #e3c64ce1
@@ -137,6 +137,14 @@ def batch_size(
     if isinstance(first, Mapping): return batch_size(tuple(first.values()))
     if isinstance(first, (tuple, list)) and first: return batch_size(first)
     return 1
+
+# %% ../nbs/00_core.ipynb #7299fb9b
+def length(
+    dl,  # anything that can be iterated
+)->int:
+    "The number of batches of a loader, or None where it isn't known"
+    try: return len(dl)
+    except Exception: return None  # whatever a data set of yours raises
 
 # %% ../nbs/00_core.ipynb #7299fb9e
 def listify(

@@ -7,13 +7,15 @@ __all__ = ['CLASSES', 'verify', 'find_fashion_mnist', 'standin', 'TensorLoader',
            'collate_dict', 'get_dls', 'DataLoaders', 'inplace', 'collate_device', 'fashion_mnist', 'synth_dls']
 
 # %% ../nbs/01_data.ipynb #0d753632
-import functools, hashlib, os, socket, warnings
+import functools, hashlib, os, random, shutil, socket, tempfile, warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np, torch
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from torchvision.datasets import FashionMNIST
-from .core import keep_random, map_nested, patch, to_device
+from torchvision.datasets.mnist import read_image_file, read_label_file
+from .core import keep_random, length, map_nested, patch, to_device
 
 # %% ../nbs/01_data.ipynb #769f9427
 _SHA256 = {
@@ -49,6 +51,17 @@ def _timeout(seconds):
     try: yield
     finally: socket.setdefaulttimeout(old)
 
+# %% ../nbs/01_data.ipynb #04f8ca02
+def _download(root):
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root) as d:
+        with _timeout(20): FashionMNIST(d, download=True)
+        verify(d)
+        try: os.replace(Path(d)/'FashionMNIST', root/'FashionMNIST')
+        except OSError:  # another process was faster, or there are remains of an interrupted download
+            if not _has_files(root): shutil.copytree(Path(d)/'FashionMNIST', root/'FashionMNIST', dirs_exist_ok=True)
+    return root
+
 # %% ../nbs/01_data.ipynb #04f8cada
 def find_fashion_mnist(
     root=None,           # folder to look in; None: `$MINIAI_DATA`, then the user's cache
@@ -59,9 +72,7 @@ def find_fashion_mnist(
     found = next((o for o in roots if _has_files(o)), None)
     if not found and download:
         print(f'Fashion-MNIST is not in {" or ".join(map(str, roots))}: downloading 30 MB to {roots[-1]}')
-        try:
-            with _timeout(20): FashionMNIST(roots[-1], download=True)
-            found = roots[-1]
+        try: found = _download(roots[-1])
         except (OSError, RuntimeError) as e: print(f'The download failed: {e}')
     if not found:
         raise FileNotFoundError(f"no Fashion-MNIST in {' or '.join(map(str, roots))}: set $MINIAI_DATA "
@@ -204,22 +215,42 @@ def bytes_to_float(
     x, *rest = b
     return x.unsqueeze(1).to(torch.float32).div_(255), *rest
 
+# %% ../nbs/01_data.ipynb #5675da76
+def _generators(o, seen=()):
+    "The random-number generators of a loader, its samplers and its data set: (generator, its state, how to set it)"
+    for v in vars(o).values() if hasattr(o, '__dict__') else ():
+        if isinstance(v, torch.Generator): yield v, v.get_state(), lambda g, state: g.set_state(state)
+        elif isinstance(v, random.Random): yield v, v.getstate(), lambda g, state: g.setstate(state)
+        elif isinstance(v, np.random.Generator):
+            yield v, v.bit_generator.state, lambda g, state: setattr(g.bit_generator, 'state', state)
+        elif isinstance(v, (Sampler, Dataset)) and all(v is not x for x in seen): yield from _generators(v, (*seen, o, v))
+
+@contextmanager
+def _without_workers(dl):
+    "Within it, a `DataLoader` makes new workers for each reader, and its persistent ones are left alone"
+    kept = {nm: vars(dl)[nm] for nm in ('_iterator', 'persistent_workers')} if isinstance(dl, DataLoader) else {}
+    if kept: vars(dl).update(_iterator=None, persistent_workers=False)
+    try: yield
+    finally: vars(dl).update(kept) if kept else None
+
 # %% ../nbs/01_data.ipynb #5675da78
 @contextmanager
 def keep_order(
-    dl,  # a `TensorLoader`, `DataLoader` or any other iterable
+    dl,  # a `TensorLoader`, `DataLoader` or any other iterable that can be read more than once
 ):
     "Restore the order of `dl` and every random-number generator on exit, whatever was read inside"
-    gen, epoch = getattr(dl, 'generator', None), dl.epoch if isinstance(dl, TensorLoader) else None
-    state = gen.get_state() if gen is not None else None
+    if isinstance(dl, Iterator):
+        raise TypeError(f"{type(dl).__name__} can be read once, and a look would take its first batch away: "
+                        "give a loader that can be iterated again, as a list or a DataLoader")
+    generators, epoch = list(_generators(dl)), dl.epoch if isinstance(dl, TensorLoader) else None
     try:
-        with keep_random(): yield
+        with keep_random(), _without_workers(dl): yield
     finally:
-        if gen is not None: gen.set_state(state)
+        for g, state, restore in generators: restore(g, state)
         if epoch is not None: dl.epoch = epoch
 
 def first_batch(
-    dl,  # a `TensorLoader`, `DataLoader` or any other iterable
+    dl,  # a `TensorLoader`, `DataLoader` or any other iterable that can be read more than once
 ):
     "The first batch of `dl`; the loader and all random-number generators stay as they were"
     with keep_order(dl): return next(iter(dl))
@@ -282,7 +313,9 @@ class DataLoaders:
         return cls(*get_dls(*splits, bs=batch_size, seed=seed, **kwargs))
 
     def __iter__(self): return (o for o in (self.train, self.valid, self.test) if o is not None)
-    def __repr__(self): return f"DataLoaders({self.name!r}: {', '.join(f'{len(o)} batches' for o in self)})"
+    def __repr__(self):
+        sizes = ', '.join('a stream' if length(o) is None else f'{length(o)} batches' for o in self)
+        return f'DataLoaders({self.name!r}: {sizes})'
 
 # %% ../nbs/01_data.ipynb #62941ebf
 @patch
@@ -324,6 +357,11 @@ def collate_device(
     "The samples as a batch on `device`: a collate function"
     return to_device(default_collate(b), device)
 
+# %% ../nbs/01_data.ipynb #8d08cad2
+def _read(root, which):
+    raw = Path(root)/'FashionMNIST'/'raw'
+    return read_image_file(str(raw/f'{which}-images-idx3-ubyte')), read_label_file(str(raw/f'{which}-labels-idx1-ubyte'))
+
 # %% ../nbs/01_data.ipynb #8d08cad4
 def fashion_mnist(
     bs:int=1024,         # samples in a training batch; twice that for validation
@@ -337,8 +375,7 @@ def fashion_mnist(
     if strict is None: strict = os.environ.get('MINIAI_STRICT', '0') not in ('', '0')
     try:
         found = find_fashion_mnist(root, download)
-        sets, name, real = [FashionMNIST(found, train=o) for o in (True, False)], 'Fashion-MNIST', True
-        sets = [(o.data, o.targets) for o in sets]
+        sets, name, real = [_read(found, o) for o in ('train', 't10k')], 'Fashion-MNIST', True
     except FileNotFoundError as e:
         if strict: raise
         sets, real = [standin(60_000, seed=0), standin(10_000, seed=1)], False

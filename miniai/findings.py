@@ -14,6 +14,7 @@ from html import escape
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 from .check import wrapped
 from .core import patch
 from .plot import as_text, shown_once
@@ -51,7 +52,7 @@ def _draw(f, ax):
         ax.axvline(f.first_batch, c='tab:red', ls=':', lw=1)
         right = len(x) and f.first_batch > .7*x[len(x) - 1]
         ax.annotate('begins', (f.first_batch, .98), xycoords=('data', 'axes fraction'), xytext=(-2 if right else 2, 0), va='top',
-                    ha='right' if right else 'left', textcoords='offset points', color='tab:red', fontsize='small')
+                    ha='right' if right else 'left', textcoords='offset points', color='tab:red', fontsize='small', bbox=dict(fc='w', ec='none', alpha=.8, pad=.5))
     ax.set(xlabel=xlabel, ylabel=ylabel, yscale='log' if log else 'linear', title=f.kind + as_text(f' in {f.layer}' if f.layer else ''))
     if len(ys) > 1: ax.figure.legend(loc='outside lower center', ncols=len(ys), fontsize='small')
 
@@ -67,11 +68,12 @@ def plot(self:Finding,
 
 @patch
 def png(self:Finding)->bytes:
-    "The picture, small, as the bytes of a PNG"
+    "The picture, small and in few colours, as the bytes of a PNG"
     with plt.rc_context({'font.size': 7, 'axes.titlesize': 8}):
         fig = Figure(figsize=(2.9, 1.9), layout='constrained')  # not pyplot's: it is only written to a file
         _draw(self, fig.subplots())
-        fig.savefig(out := io.BytesIO(), format='png', dpi=95)
+        fig.savefig(drawn := io.BytesIO(), format='png', dpi=110)
+    with Image.open(drawn) as im: im.convert('RGB').quantize(32).save(out := io.BytesIO(), 'PNG', optimize=True)
     return out.getvalue()
 
 # %% ../nbs/12a_findings.ipynb #12b00010

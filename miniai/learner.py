@@ -12,7 +12,7 @@ import difflib, functools
 import torch, torch.nn.functional as F
 from torch import optim
 from torch.utils.data import Dataset
-from .core import keep_modes, listify, patch
+from .core import keep_modes, length, listify, patch
 from .loop import *
 from .messages import *
 _all_ = ['Callback', 'CancelBatchException', 'CancelEpochException', 'CancelFitException', 'CANCELS', 'EVENTS', 'STARRED',
@@ -68,7 +68,7 @@ def _check_loader(self:Learner, training):
     if not hasattr(dl, '__iter__') or isinstance(dl, torch.Tensor) or tensors:
         raise TypeError(f"dls holds no data: {type_name(dl)} is no loader. Write Learner(model, "
                         "DataLoaders(train, valid), …); TensorLoader takes tensors")
-    if hasattr(dl, '__len__') and len(dl) == 0:
+    if length(dl) == 0:
         raise ValueError(f"the {what} loader is empty: is its data set empty, "
                          "or smaller than a batch with drop_last?")
 
@@ -151,7 +151,8 @@ def _check_trainable(self:Learner):
 def _check_batches(self:Learner):
     if self.iter is None:
         raise ValueError(f"the {self.phase} loader gave no batch: "
-                         "is its data set empty, or smaller than a batch with drop_last?")
+                         "is its data set empty, or smaller than a batch with drop_last? "
+                         'An iterator can be read once: give a loader that can be iterated again')
 
 # %% ../nbs/05_learner.ipynb #dd59b4eb
 class FitState:
@@ -226,10 +227,19 @@ def level(self:Learner, nm, f, *args):
     except BaseException as e: error = e
     try:
         error = self._cleanup(f'cleanup_{nm}', error)
+        if nm == 'batch' and error is not None and _rank(error) > 0: self._drop_grads(error)
         if error is not None and not isinstance(error, CANCELS[nm]): raise error
     finally: error = None  # the exception holds this frame, and the frame it: let go
 
 # %% ../nbs/05_learner.ipynb #5594bb06
+_GRADS_UNUSED = ('backward', 'after_backward', 'after_step', 'zero_grad', None)
+
+@patch
+def _drop_grads(self:Learner, e):
+    "Clear the gradients that no step has used, when an exception ends more than its batch"
+    if not self.training or getattr(e, 'event', None) not in _GRADS_UNUSED or not hasattr(self.opt, 'param_groups'): return
+    for p in _params(self.opt): p.grad = None
+
 @patch
 def _cleanup(self:Learner, nm, error):
     for f in self.listeners(nm):
@@ -244,7 +254,7 @@ def _cleanup(self:Learner, nm, error):
 @patch
 def _blame(self:Learner, e, f, nm):
     "Add to the exception which callback raised it, and when"
-    where = f"{_owner(f, self)}.{nm}"
+    where, e.event = f"{_owner(f, self)}.{nm}", nm
     if not nm.endswith('_fit'): where += f", epoch {self.epoch}"
     if not nm.endswith(('_fit', '_epoch')): where += f", batch {self.iter}"
     if not nm.endswith('_fit'): where += f" ({self.phase})"

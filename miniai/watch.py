@@ -158,7 +158,7 @@ class DiagnoseCB(_FromBatches, _FromUpdates, Callback):
         every:int=5,  # look at one training batch in so many; updates of the first 20 batches are all looked at
     ):
         if every < 1: raise ValueError(f"every={every}: look at one batch in how many? 1 is all of them")
-        self.every, self._model = every, lambda: None
+        self.every, self._model = every, None
         self._reset()
 
     def _reset(self):
@@ -174,7 +174,7 @@ class DiagnoseCB(_FromBatches, _FromUpdates, Callback):
 # %% ../nbs/12_watch.ipynb #d5e003c4
 @patch
 def before_fit(self:DiagnoseCB, learn):
-    if self._model() is not learn.model: self._reset()  # another model is another run
+    if self._model is None or self._model() is not learn.model: self._reset()  # another model is another run
     self._model = weakref.ref(learn.model)
     found = (self.acts, _is_act), (self.bounded, _is_bounded)
     self.parts = [cb for cb, f in found if any(f(m) for m in learn.model.modules())]
@@ -182,22 +182,33 @@ def before_fit(self:DiagnoseCB, learn):
     groups = learn.opt.param_groups if learn.opt else []
     known = {id(p) for g in groups for p in g['params']}
     if groups: self.rates[self.n] = groups[0]['lr']
+    self._stepped, self._hook = False, None
+    if hasattr(learn.opt, 'register_step_post_hook'): self._hook = learn.opt.register_step_post_hook(self._note_step)
     # the ratio of an update to a few numbers means nothing
     self.weights = {nm: p for nm, p in learn.model.named_parameters() if p.ndim > 1 and p.numel() > 15}
     self.frozen = [nm for nm, p in self.weights.items() if not p.requires_grad or id(p) not in known]
 
 @patch
+def _note_step(self:DiagnoseCB, *args): self._stepped = True  # by the optimizer: not every batch has one
+
+@patch
 def before_batch(self:DiagnoseCB, learn):
     self._old = None
     for cb in self.parts: cb.before_batch(learn)
-    if not learn.training or not self._looks() or not self.n: return
-    left = [p.grad.detach().abs().max() for p in self.weights.values() if p.grad is not None]
+    if learn.training: stepped, self._stepped = self._stepped, False
+    if not learn.training or not self._looks() or not stepped: return  # gradients are accumulated, or this is the first batch
+    left = [p.grad.detach() for p in self.weights.values() if p.grad is not None]
+    left = [(t.coalesce().values() if t.is_sparse else t).abs().max() for t in left]
     if left: self.left_over.append(torch.stack(left).amax())
 
 @patch
 def cleanup_fit(self:DiagnoseCB, learn):
     for cb in self.parts: cb.cleanup_fit(learn)
-    self._old, self.weights = None, dict.fromkeys(self.weights)
+    if self._hook: self._hook.remove()
+    self._old, self._hook, self.weights = None, None, dict.fromkeys(self.weights)
+
+@patch
+def __getstate__(self:DiagnoseCB): return {**vars(self), '_model': None, 'parts': []}  # a copy has no model to go on with
 
 # %% ../nbs/12_watch.ipynb #d5e003c1
 def _array(ts, width=0):
