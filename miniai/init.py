@@ -98,8 +98,9 @@ def _scale(model, mod, at, name, inputs, tol, max_iter):
             raise ValueError(f"the outputs of layer {name} are not finite (mean {mean}): "
                              "look at the inputs and at the layers before it")
         if not bool((out - out[:1]).abs().max() > 1e-5*out.abs().max()):
-            raise ValueError(f"layer {name} outputs the same for every sample, so no scale helps: its weights are "
-                             "zero or its inputs constant; initialise it, or look at the layers before it")
+            raise ValueError(f"layer {name} outputs the same for every sample, so no scale helps: "
+                             "its weights are zero or its inputs constant; "
+                             "initialise it, or look at the layers before it")
         if abs(std - 1) < tol and (abs(mean) < tol or not shift): return first
         with torch.no_grad():
             mod.weight /= std
