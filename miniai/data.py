@@ -313,11 +313,13 @@ class DataLoaders:
         return cls(*get_dls(*splits, bs=batch_size, seed=seed, **kwargs))
 
     def __iter__(self): return (o for o in (self.train, self.valid, self.test) if o is not None)
-    def __repr__(self):
-        sizes = ', '.join('a stream' if length(o) is None else f'{length(o)} batches' for o in self)
-        return f'DataLoaders({self.name!r}: {sizes})'
 
 # %% ../nbs/01_data.ipynb #62941ebf
+@patch
+def __repr__(self:DataLoaders):
+    sizes = ', '.join('a stream' if length(o) is None else f'{length(o)} batches' for o in self)
+    return f'DataLoaders({self.name!r}: {sizes})'
+
 @patch
 def one_batch(self:DataLoaders,
     train:bool=True,  # False: from the validation data
