@@ -12,7 +12,7 @@ from collections import namedtuple
 import matplotlib.pyplot as plt
 import numpy as np, torch
 from torch import nn
-from .core import keep_modes, main_tensor, map_nested, patch
+from .core import ModelRef, keep_modes, main_tensor, map_nested, patch
 from .counting import LayerStats, Rows
 from .hooks import Hooks, HooksCallback, Record, find_modules
 from .learner import Callback
@@ -97,7 +97,10 @@ class ActivationStats(StatsPlots, HooksCallback):
 
     def _append(self, rec, mod, inp, outp): append_stats(rec, mod, inp, outp, **self._kw)
 
-    def before_fit(self, learn): super().before_fit(learn); self._draw_at = time.perf_counter() + 1
+    def before_fit(self, learn):
+        if not self._model.holds(learn.model): self.epoch_ends = []
+        super().before_fit(learn)
+        self._draw_at = time.perf_counter() + 1
     def after_epoch(self, learn): self.epoch_ends.append(self.n_batches)
 
 # %% ../nbs/10_activations.ipynb #e9ea1007
@@ -288,7 +291,10 @@ class UpdateStats(StatsPlots, Callback):
         every:int=1,  # look at one training batch in so many
     ):
         if every < 1: raise ValueError(f"every={every}: look at one batch in how many? 1 is all of them")
-        self.every, self.records, self.n_batches, self._before = every, {}, 0, None
+        self.every, self.records, self.n_batches, self._before, self._model = every, {}, 0, None, ModelRef()
+
+    def before_fit(self, learn):
+        if not self._model.holds(learn.model): self.records, self.n_batches, self._model = {}, 0, ModelRef(learn.model)
 
     def after_backward(self, learn):
         self._before = None

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['def_device', 'set_seed', 'random_states', 'set_random_states', 'keep_random', 'device_of', 'keep_modes', 'map_nested',
-           'to_device', 'to_cpu', 'main_tensor', 'split_batch', 'batch_size', 'length', 'listify', 'clean_tb',
-           'clean_ipython_hist', 'clean_mem']
+           'to_device', 'to_cpu', 'main_tensor', 'split_batch', 'batch_size', 'length', 'listify', 'Scalars',
+           'ModelRef', 'clean_tb', 'clean_ipython_hist', 'clean_mem']
 
 # %% ../nbs/00_core.ipynb #e3c64ce1
-import gc, random, sys, traceback
+import gc, random, sys, traceback, weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral
@@ -153,6 +153,36 @@ def listify(
     "`o` as a list: empty for None, of one item for a single thing"
     if o is None: return []
     return list(o) if isinstance(o, (list, tuple, set, Iterator)) else [o]
+
+# %% ../nbs/00_core.ipynb #7299fbb1
+class Scalars:
+    "Numbers that grow by chunks, on the device where they come from; nothing waits until `tolist`"
+    def __init__(self): self.chunks, self.n = [], 0
+    def append(self,
+        x,  # a number or a tensor, of which the mean counts
+    ):
+        "Add a number"
+        x = x.detach() if isinstance(x, torch.Tensor) else torch.as_tensor(x)
+        if not self.chunks or self.used == len(self.chunks[-1]) or self.chunks[-1].device != x.device:
+            self.chunks, self.used = [*(o[:self.used] if o is self.chunks[-1] else o for o in self.chunks),
+                                      torch.empty(1024, device=x.device)], 0
+        self.chunks[-1][self.used] = x.float().mean() if x.ndim else x
+        self.n, self.used = self.n + 1, self.used + 1
+    def __len__(self): return self.n
+    def tensor(self)->torch.Tensor:
+        "All of them, (n,) float32, on the CPU"
+        if not self.chunks: return torch.zeros(0)
+        return torch.cat([o.cpu() for o in [*self.chunks[:-1], self.chunks[-1][:self.used]]])
+    def tolist(self)->list: return self.tensor().tolist()
+
+# %% ../nbs/00_core.ipynb #7299fba4
+class ModelRef:
+    "Remembers a model without keeping it alive; a copy of it, or one from a file, remembers none"
+    def __init__(self, model=None): self._ref = weakref.ref(model) if model is not None else None
+    def holds(self, model)->bool:
+        "Whether `model` is the very one that is remembered"
+        return self._ref is not None and self._ref() is model
+    def __reduce__(self): return ModelRef, ()
 
 # %% ../nbs/00_core.ipynb #7299fba1
 def patch(f):

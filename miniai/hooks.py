@@ -9,7 +9,7 @@ __all__ = ['Hook', 'Hooks', 'blocks', 'find_modules', 'Record', 'HooksCallback',
 import difflib
 from functools import partial
 from torch import nn
-from .core import main_tensor, patch
+from .core import ModelRef, main_tensor, patch
 from .learner import Callback
 _all_ = ['main_tensor']  # to be had from here, too
 
@@ -160,7 +160,12 @@ class HooksCallback(Callback):
         if every < 1: raise ValueError(f"every={every}: record one batch in how many? 1 is all of them")
         self.hookfunc, self.mod_filter, self.mods = hookfunc, mod_filter, mods
         self.on_train, self.on_valid, self.every, self.backward = on_train, on_valid, every, backward
-        self.records, self.hooks, self.n_batches, self._depth, self._open = {}, [], 0, 0, False
+        self.hooks, self._depth, self._open, self._model = [], 0, False, ModelRef()
+        self.reset()
+
+    def reset(self):
+        "Forget all records"
+        self.records, self.n_batches, self._unsorted = {}, 0, False
 
     def __iter__(self): return iter(self.records.values())
     def __len__(self): return len(self.records)
@@ -178,6 +183,8 @@ class HooksCallback(Callback):
 def before_fit(self:HooksCallback, learn):
     self._depth += 1
     if self._depth > 1: return
+    if not self._model.holds(learn.model): self.reset()  # another model is another run
+    self._model = ModelRef(learn.model)
     _refuse_compiled(learn.model)
     found = find_modules(learn.model, self.mods if self.mods is not None else self.mod_filter)
     self.hooks = Hooks(found.values(), self._call, found, self.backward)
@@ -197,7 +204,12 @@ def before_batch(self:HooksCallback, learn):
     self._calls = {}
 
 @patch
-def cleanup_batch(self:HooksCallback, learn): self._open = False
+def cleanup_batch(self:HooksCallback, learn):
+    self._open = False
+    if not self._unsorted: return
+    pos = {h.name: i for i, h in enumerate(self.hooks)}  # the model's order, which is not that of a backward pass
+    self.records = dict(sorted(self.records.items(), key=lambda kv: (pos.get(kv[0][0], -1), kv[0][1])))
+    self._unsorted = False
 
 # %% ../nbs/08_hooks.ipynb #3ef011fd
 @patch
@@ -212,5 +224,4 @@ def _call(self:HooksCallback, hook, mod, inp, outp):
 @patch
 def _add(self:HooksCallback, hook, k):
     self.records[hook.name, k] = Record(hook.name + (f' (call {k})' if k > 1 else ''), hook.module)
-    pos = {h.name: i for i, h in enumerate(self.hooks)}  # not the order of a backward pass
-    self.records = dict(sorted(self.records.items(), key=lambda kv: (pos.get(kv[0][0], -1), kv[0][1])))
+    self._unsorted = True

@@ -9,7 +9,7 @@ __all__ = ['DeviceCB', 'SampleMean', 'accuracy', 'cells', 'row_text', 'MetricsCB
 import time
 import torch
 import miniai.core as core
-from .core import batch_size, map_nested, patch, to_device
+from .core import Scalars, batch_size, map_nested, patch, to_device
 from .learner import Callback
 
 # %% ../nbs/06_metrics.ipynb #67abca08
@@ -42,16 +42,15 @@ class SampleMean:
 
     def reset(self):
         "Forget everything"
-        self._tail, self._chunks, self.ns = [], [], []
+        self.values, self.ns = Scalars(), []
 
     def add(self,
         value,  # a tensor or number, for one batch
         n:int,  # how many samples it is the mean of
     ):
         "Remember the value of a batch"
-        self._tail.append(value)
+        self.values.append(value)
         self.ns.append(n)
-        if len(self._tail) == 1024: self._pack()
 
     def update(self,
         preds,     # of the model
@@ -62,20 +61,10 @@ class SampleMean:
 
 # %% ../nbs/06_metrics.ipynb #549df5b0
 @patch
-def _pack(self:SampleMean):
-    if not self._tail: return
-    vals = [o if isinstance(o, torch.Tensor) and not o.ndim else torch.as_tensor(o).float().mean()
-            for o in self._tail]
-    self._chunks.append(torch.stack(vals).float())
-    self._tail = []
-
-@patch
 def compute(self:SampleMean):
     "The mean, in double precision, weighted with the number of samples; NaN if there were none"
-    self._pack()
     if not sum(self.ns): return torch.tensor(float('nan'))
-    vals = torch.cat([o.cpu() for o in self._chunks]).double()
-    return torch.tensordot(torch.tensor(self.ns, dtype=torch.double), vals, 1)/sum(self.ns)
+    return torch.tensordot(torch.tensor(self.ns, dtype=torch.double), self.values.tensor().double(), 1)/sum(self.ns)
 
 # %% ../nbs/06_metrics.ipynb #b8a64672
 def accuracy(
@@ -154,10 +143,11 @@ class MetricsCB(Callback):
     order = -10  # before those that read its rows
     single = 'give one of them all the metrics, as MetricsCB(accuracy, auc=…)'
     def __init__(self,
-        *ms,        # metrics: objects with reset, update and compute, or functions of predictions and targets
-        **metrics,  # more of them, by name
+        *ms,         # metrics: objects with reset, update and compute, or functions of predictions and targets
+        quiet=False, # True: print nothing, only keep `rows`
+        **metrics,   # more of them, by name
     ):
-        self.metrics, self.loss, self.rows = _named(ms, metrics), SampleMean(), []
+        self.metrics, self.loss, self.rows, self.quiet, self._row = _named(ms, metrics), SampleMean(), [], quiet, None
 
     def before_fit(self, learn): learn.metrics, self._header = self, True
 
@@ -170,16 +160,32 @@ class MetricsCB(Callback):
         if not self.metrics: return
         if self._device != learn.loss.device: self._place(learn.loss.device)
         preds = map_nested(_plain, learn.preds)
-        for m in self.metrics.values(): m.update(preds, *learn.targets)
+        for nm, m in self.metrics.items(): self._update(nm, m, preds, learn)
 
 def _plain(t): return t.detach().float() if t.dtype in (torch.float16, torch.bfloat16) else t.detach()
 
 # %% ../nbs/06_metrics.ipynb #f15acd5a
 @patch
+def _update(self:MetricsCB, nm, m, preds, learn):
+    tensors = [t for t in (preds, *learn.targets) if isinstance(t, torch.Tensor)]
+    before = [t._version for t in tensors]
+    try: m.update(preds, *learn.targets)
+    except TypeError as e:
+        n = len(learn.targets)
+        e.add_note(f'miniai: the metric {nm} was given the predictions and {n} target{"s"*(n != 1)}; n_inp={learn.n_inp} items of '
+                   'the batch went to the model, as TrainCB(n_inp=…) says')
+        raise
+    if [t._version for t in tensors] != before:
+        raise ValueError(f'the metric {nm} writes into the predictions or the targets, which the next metric would see: '
+                         'let it work on a copy, preds.clone()')
+
+# %% ../nbs/06_metrics.ipynb #f15acd5c
+@patch
 def after_epoch(self:MetricsCB, learn): self._add_row(learn)
 @patch
 def cleanup_epoch(self:MetricsCB, learn):
     if self._row is None and self.loss.ns: self._add_row(learn, partial=len(self.loss.ns))
+    self._row = None
 
 @patch
 def _place(self:MetricsCB, device):
@@ -194,7 +200,7 @@ def _add_row(self:MetricsCB, learn, **more):
     self._row = dict(epoch=learn.epoch, phase='train' if learn.training else 'valid', **nums,
                      seconds=time.perf_counter() - self._start, **more)
     self.rows.append(self._row)
-    if any(getattr(cb, 'shows_metrics', False) for cb in learn.cbs): return
+    if self.quiet or any(getattr(cb, 'shows_metrics', False) for cb in learn.cbs): return
     if self._header: print(row_text(self._row, header=True))
     print(row_text(self._row))
     self._header = False

@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import torch
 from tqdm.auto import tqdm
 from tqdm.notebook import tqdm as _tqdm_notebook
-from .core import patch
+from .core import ModelRef, Scalars, length, patch
 from .learner import Callback
 from .metrics import MetricsCB, cells, row_text
 from .plot import shown_once
@@ -83,25 +83,25 @@ class ProgressCB(Callback):
         plot:bool=False,  # draw the losses while it trains, in a notebook, at most once a second
     ):
         self.plot, self._out, self._own = plot, None, None
-        self._losses, self._tail, self._valid = [], [], []
+        self._losses, self._valid, self._model = Scalars(), [], ModelRef()
 
     def before_fit(self, learn):
+        if not self._model.holds(learn.model): self._losses, self._valid, self._own = Scalars(), [], None  # another run
+        self._model = ModelRef(learn.model)
         measured = any(isinstance(cb, MetricsCB) for cb in learn.cbs)
         self._own = None if measured else self._own or MetricsCB()
 
     @property
     def losses(self)->list:
         "The loss of every training batch so far, as numbers"
-        if self._tail: self._losses += torch.stack([o.mean() if o.ndim else o for o in self._tail]).tolist()
-        self._tail = []
-        return self._losses
+        return self._losses.tolist()
 
 # %% ../nbs/07_progress.ipynb #12be382f
 @patch
 def before_epoch(self:ProgressCB, learn):
     if self._own: self._own.before_epoch(learn)
     if self._out is None: self._open(learn)
-    self._bar, n = self._out.bar, len(learn.dl) if hasattr(learn.dl, '__len__') else None
+    self._bar, n = self._out.bar, length(learn.dl)
     self._bar.reset(total=n)
     self._bar.total, phase = n, 'train' if learn.training else 'valid'
     self._bar.set_description(f"epoch {learn.epoch + 1}/{learn.n_epochs} {phase}")
@@ -110,7 +110,7 @@ def before_epoch(self:ProgressCB, learn):
 @patch
 def after_batch(self:ProgressCB, learn):
     if self._own: self._own.after_batch(learn)
-    if learn.training: self._tail.append(learn.loss.detach())
+    if learn.training: self._losses.append(learn.loss)
     if self._out is None or self._bar.disable: return
     self._done += 1
     now = time.perf_counter()
@@ -126,7 +126,7 @@ def cleanup_epoch(self:ProgressCB, learn):
     if self._own: self._own.cleanup_epoch(learn)
     if self._out is None: return
     if self._done: self._show(learn, time.perf_counter())
-    rows, n = self._all_rows(learn), len(self._losses) + len(self._tail)
+    rows, n = self._all_rows(learn), len(self._losses)
     new, self._n_rows = rows[self._n_rows:], len(rows)
     if not new: return
     self._rows += new

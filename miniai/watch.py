@@ -6,13 +6,13 @@
 __all__ = ['LayerRun', 'Run', 'DiagnoseCB']
 
 # %% ../nbs/12_watch.ipynb #12a00004
-import math, weakref
+import math
 from dataclasses import dataclass, field
 import numpy as np, torch
 from torch import nn
 from .activations import ActivationStats
 from .check import alike, one_output, rms, sigmoid_twice
-from .core import main_tensor, patch
+from .core import ModelRef, main_tensor, patch
 from .learner import Callback
 
 # %% ../nbs/12_watch.ipynb #d5e003ba
@@ -158,7 +158,7 @@ class DiagnoseCB(_FromBatches, _FromUpdates, Callback):
         every:int=5,  # look at one training batch in so many; updates of the first 20 batches are all looked at
     ):
         if every < 1: raise ValueError(f"every={every}: look at one batch in how many? 1 is all of them")
-        self.every, self._model = every, None
+        self.every, self._model = every, ModelRef()
         self._reset()
 
     def _reset(self):
@@ -174,8 +174,8 @@ class DiagnoseCB(_FromBatches, _FromUpdates, Callback):
 # %% ../nbs/12_watch.ipynb #d5e003c4
 @patch
 def before_fit(self:DiagnoseCB, learn):
-    if self._model is None or self._model() is not learn.model: self._reset()  # another model is another run
-    self._model = weakref.ref(learn.model)
+    if not self._model.holds(learn.model): self._reset()  # another model is another run
+    self._model = ModelRef(learn.model)
     found = (self.acts, _is_act), (self.bounded, _is_bounded)
     self.parts = [cb for cb, f in found if any(f(m) for m in learn.model.modules())]
     for cb in self.parts: cb.before_fit(learn)
@@ -206,9 +206,6 @@ def cleanup_fit(self:DiagnoseCB, learn):
     for cb in self.parts: cb.cleanup_fit(learn)
     if self._hook: self._hook.remove()
     self._old, self._hook, self.weights = None, None, dict.fromkeys(self.weights)
-
-@patch
-def __getstate__(self:DiagnoseCB): return {**vars(self), '_model': None, 'parts': []}  # a copy has no model to go on with
 
 # %% ../nbs/12_watch.ipynb #d5e003c1
 def _array(ts, width=0):
