@@ -20,7 +20,7 @@ lesson: .venv/.run   ## train the lesson's network, diagnose it, train it as adv
 test: .venv/.dev     ## are notebooks clean, package and README up to date, and does every notebook pass? T=04 tests one
 	@$(PY) .ci/tools.py test $(T)
 dev: .venv/.dev      ## make .venv, with all that the notebooks and their tests need
-lab: .venv/.dev      ## open the notebooks in Jupyter; FLAGS=--allow-root and the like are handed on
+lab: .venv/.dev      ## open the notebooks in Jupyter; FLAGS=--allow-root and the like are passed on
 	@$(PY) -m jupyterlab $(FLAGS) nbs
 notebooks: .venv/.dev  ## run every notebook again and store its outputs; T=04 runs one
 	@$(PY) .ci/tools.py notebooks $(T)

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np, torch
 from torch import nn
 from .core import ModelRef, keep_modes, main_tensor, map_nested, patch
-from .counting import LayerStats, Rows
+from .counting import LayerStats, Rows, unit_dims
 from .hooks import Hooks, HooksCallback, Record, find_modules
 from .learner import Callback
 from .plot import as_text, get_grid, image_cmap, shown_once
@@ -93,13 +93,16 @@ class ActivationStats(StatsPlots, HooksCallback):
     ):
         super().__init__(self._append, mod_filter, on_train, on_valid, mods, every, **kwargs)
         self.live, self._kw, self._display = live, dict(hist_max=hist_max, unit_dim=unit_dim), None
-        self.epoch_ends = []  # number of the batch after the last one of each epoch
+        self.epoch_ends, self._dims = [], {}  # number of the batch after the last one of each epoch
 
-    def _append(self, rec, mod, inp, outp): append_stats(rec, mod, inp, outp, **self._kw)
+    def _append(self, rec, mod, inp, outp):
+        dim = self._dims.get(mod) if self._kw['unit_dim'] is None else self._kw['unit_dim']
+        append_stats(rec, mod, inp, outp, **{**self._kw, 'unit_dim': dim})
 
     def before_fit(self, learn):
         if not self._model.holds(learn.model): self.epoch_ends = []
         super().before_fit(learn)
+        self._dims = unit_dims(learn.model)
         self._draw_at = time.perf_counter() + 1
     def after_epoch(self, learn): self.epoch_ends.append(self.n_batches)
 

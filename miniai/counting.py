@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['N_BINS', 'NEG_INF', 'UNDER', 'ZERO', 'OVER', 'NAN', 'POS_INF', 'SIGNED', 'HALF', 'count_cpu', 'count_device',
-           'moments', 'unit_dim', 'alive_units', 'Rows', 'pack_bits', 'LayerStats']
+           'moments', 'unit_dim', 'alive_units', 'unit_dims', 'Rows', 'pack_bits', 'LayerStats']
 
 # %% ../nbs/09_counting.ipynb #09a00004
 import math, sys, threading
@@ -113,6 +113,24 @@ def alive_units(
     if not alive.all() and len(rest): alive[~alive] = (rest[:, ~alive] != 0).any(2).any(0)
     return alive
 
+# %% ../nbs/09_counting.ipynb #09a00041
+_CHANNELS = ('Conv', 'BatchNorm', 'InstanceNorm', 'GroupNorm', 'Pool')
+_FEATURES = ('Linear', 'LayerNorm', 'RMSNorm', 'Embedding', 'LSTM', 'GRU', 'RNN', 'Attention', 'Flatten')
+
+def unit_dims(
+    model,  # `nn.Module`
+)->dict:
+    "For each module, the dimension of its output that counts units: 1 behind convolutions, -1 behind linear layers"
+    dims, last = {}, None
+    for m in model.modules():
+        if any(m.children()) and 'Attention' not in type(m).__name__: continue
+        name = type(m).__name__
+        last = 1 if any(o in name for o in _CHANNELS) else -1 if any(o in name for o in _FEATURES) else last
+        dims[m] = last
+    for m in model.modules():  # a container gives what its last layer gives
+        if m not in dims: dims[m] = dims[[o for o in m.modules() if o in dims][-1]]
+    return dims
+
 # %% ../nbs/09_counting.ipynb #928266e1
 class Rows:
     "Rows of numbers that grow by chunks, on the device where they come from"
@@ -190,6 +208,8 @@ class LayerStats(_Shares):
         hist_max=10.,   # the histogram goes from minus this to this; None: ten times the first std, or up to twice that
         unit_dim=None,  # which dimension counts units; None: 1 for channels, the last for features
     ):
+        if hist_max is not None and not (isinstance(hist_max, (int, float)) and 0 < hist_max < math.inf):
+            raise ValueError(f'hist_max={hist_max!r}: the range of the histogram is a number above 0, or None')
         self.hist_max, self.unit_dim, self.batches, self.shape = hist_max, unit_dim, [], None
         self._num, self._hist, self._alive = Rows(torch.float32), Rows(torch.int32), Rows(torch.uint8)
 
@@ -215,7 +235,8 @@ def append(self:LayerStats,
     "Take the statistics of one batch"
     x = x.detach() if x.ndim else x.detach().view(1)
     if x.dtype not in (torch.float32, torch.float64): x = x.float()
-    dim = self.unit_dim if self.unit_dim is not None else unit_dim(x, module or nn.Identity())
+    dim = unit_dim(x, module or nn.Identity()) if self.unit_dim is None else self.unit_dim
+    if not -x.ndim <= dim < x.ndim: raise ValueError(f'unit_dim={dim}: the output has {x.ndim} dimensions, {tuple(x.shape)}')
     self.shape = tuple(x.shape)
     self.batches.append(self.batches[-1] + 1 if batch is None and self.batches else batch or 0)
     flat, on_cpu, finite = x.reshape(-1), x.device.type == 'cpu', True
@@ -223,7 +244,10 @@ def append(self:LayerStats,
     elif on_cpu: *num, finite = moments(flat); num = torch.tensor(num)
     else: num = torch.stack(torch.std_mean(x)[::-1])
     if self.hist_max is None: self._set_range(num[1])
-    alive, scale = alive_units(x, dim), HALF/(self.hist_max or 10.)
+    alive, scale = alive_units(x, dim % x.ndim), HALF/(self.hist_max or 10.)
+    if len(self) and len(alive) != self.n_units:
+        raise ValueError(f'the layer gave {self.n_units} units and now {len(alive)}: name the dimension that counts them, '
+                         'unit_dim=…, or use a new callback for the changed model')
     self._hist.append(torch.from_numpy(count_cpu(flat, scale, finite)) if on_cpu else count_device(flat, scale))
     self._num.append(num)
     self._alive.append(pack_bits(alive))
