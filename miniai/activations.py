@@ -143,21 +143,18 @@ def plot_stats(self:StatsPlots,
     for r, c, ls in _curves(recs):
         for ax, v in zip(axs, (r.stats.means, r.stats.stds)):
             ax.plot(r.stats.batches, v, c=c, ls=ls, lw=1.3, label=as_text(r.label))
-    for ax, nm in zip(axs, ('mean', 'standard deviation')): ax.set(xlabel='batch', ylabel=f'{nm} of {self.what}s')
-    axs[1].set(yscale='log', ylabel=f'standard deviation of {self.what}s\n(log scale)')
+    axs[0].set(xlabel='batch', ylabel=f'mean of {self.what}s')
+    axs[1].set(xlabel='batch', yscale='log', ylabel=f'standard deviation of {self.what}s\n(log scale)')
     fig.legend(*axs[0].get_legend_handles_labels(), loc='outside right center', fontsize=9)
     fig.suptitle(self._title(f'{self.what.capitalize()}s', start, len(recs), total, 'plot_stats'))
     return shown_once(fig)
 
 # %% ../nbs/10_activations.ipynb #8c335450
-def _extent(batches): return batches[0] - .5, batches[-1] + .5
-
 def _draw_hist(r, ax, signed, what):
     st = r.stats
     top = float(st.hist_max or 10.)
     c = st.signed_counts if signed else st.abs_counts
-    x0, x1 = _extent(st.batches)
-    y0, y1 = (-top*41/40, top*41/40) if signed else (0, top*41/40)
+    x0, x1, y0, y1 = st.batches[0] - .5, st.batches[-1] + .5, -top*41/40 if signed else 0, top*41/40
     ax.imshow(np.log1p(c.T), origin='lower', aspect='auto', extent=(x0, x1, y0, y1), cmap=image_cmap(),
               interpolation='nearest')
     ax.axhline(top, c='w', lw=.5, ls=':')  # the row above it holds all that is beyond
@@ -210,8 +207,7 @@ def dead_chart(self:StatsPlots,
     fig, axs = get_grid(len(recs), figsize=figsize, imsize=3.2, layout='constrained', sharey=True)
     for r, ax in zip(recs, axs.flat):
         _draw_shares(r, ax)
-        ax.set_title(as_text(r.label), fontsize=10)
-        ax.set_xlabel('batch')
+        ax.set_title(as_text(r.label), fontsize=10); ax.set_xlabel('batch')
     for ax in axs[:, 0]: ax.set_ylabel('share')
     fig.legend(*axs.flat[0].get_legend_handles_labels(), loc='outside lower center', ncols=3, fontsize=9)
     fig.suptitle(self._title('Near zero, and dead', start, len(recs), total, 'dead_chart'))
@@ -262,7 +258,7 @@ def overview(self:StatsPlots,
     "A row for each layer: mean and spread, histograms as colour, shares near zero and dead"
     recs, total = self._recs(start)
     n = len(recs)
-    fig, axs = plt.subplots(n, 3, figsize=(11, 1 + 1.3*n), layout='constrained', squeeze=False, sharex=True)
+    fig, axs = plt.subplots(n, 3, figsize=(10, 1 + 1.15*n), layout='constrained', squeeze=False, sharex=True)
     for r, row in zip(recs, axs): _draw_row(r, row, self.what)
     for ax in axs.flat:
         ax.tick_params(labelsize=8)
@@ -288,8 +284,7 @@ class GradientStats(ActivationStats):
 # %% ../nbs/10_activations.ipynb #56052fd5
 class UpdateStats(StatsPlots, Callback):
     "The update of each weight tensor: its standard deviation, over that of the weights"
-    what = 'update'
-    order = 50
+    what, order = 'update', 50
     def __init__(self,
         every:int=1,  # look at one training batch in so many
     ):

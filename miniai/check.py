@@ -90,8 +90,7 @@ def verdict(
 # %% ../nbs/11_check.ipynb #a11b0d21
 def rms(t):
     "Root mean square of a tensor, (); of a sparse one over all its elements, of a complex one of the absolute values"
-    t = t.detach()
-    if t.is_sparse: return t.coalesce().values().float().square().sum().div(t.numel()).sqrt()
+    if (t := t.detach()).is_sparse: return t.coalesce().values().float().square().sum().div(t.numel()).sqrt()
     return (t.abs() if t.is_complex() else t).float().square().mean().sqrt()
 
 def one_output(preds): return preds.shape[1:] in ((), (1,))  # one number for each sample

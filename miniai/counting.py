@@ -234,7 +234,7 @@ def append(self:LayerStats,
 ):
     "Take the statistics of one batch"
     x = x.detach() if x.ndim else x.detach().view(1)
-    if x.dtype not in (torch.float32, torch.float64): x = x.float()
+    if x.dtype != torch.float64: x = x.float()
     dim = unit_dim(x, module or nn.Identity()) if self.unit_dim is None else self.unit_dim
     if not -x.ndim <= dim < x.ndim: raise ValueError(f'unit_dim={dim}: the output has {x.ndim} dimensions, {tuple(x.shape)}')
     self.shape = tuple(x.shape)
@@ -244,11 +244,10 @@ def append(self:LayerStats,
     elif on_cpu: *num, finite = moments(flat); num = torch.tensor(num)
     else: num = torch.stack(torch.std_mean(x)[::-1])
     if self.hist_max is None: self._set_range(num[1])
-    alive, scale = alive_units(x, dim % x.ndim), HALF/(self.hist_max or 10.)
+    scale, alive = HALF/(self.hist_max or 10.), alive_units(x, dim % x.ndim)
     if len(self) and len(alive) != self.n_units:
         raise ValueError(f'the layer gave {self.n_units} units and now {len(alive)}: name the dimension that counts them, '
                          'unit_dim=…, or use a new callback for the changed model')
     self._hist.append(torch.from_numpy(count_cpu(flat, scale, finite)) if on_cpu else count_device(flat, scale))
-    self._num.append(num)
-    self._alive.append(pack_bits(alive))
+    self._num.append(num); self._alive.append(pack_bits(alive))
     self.n_units = len(alive)

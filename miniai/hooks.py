@@ -169,14 +169,17 @@ class HooksCallback(Callback):
 
     def __iter__(self): return iter(self.records.values())
     def __len__(self): return len(self.records)
-    def __getitem__(self, i):  # position, or the name of a layer
-        recs = list(self)
-        if not isinstance(i, str): return recs[i]
-        found = [r for r in recs if r.name == i]
-        if not found:
-            names = ', '.join(r.name for r in recs) or 'none: has it been fitted?'
-            raise KeyError(f"nothing is recorded of a layer {i!r}, only of {names}")
-        return found[0]
+
+# %% ../nbs/08_hooks.ipynb #3ef01200
+@patch
+def __getitem__(self:HooksCallback, i):  # position, or the name of a layer
+    recs = list(self)
+    if not isinstance(i, str): return recs[i]
+    found = [r for r in recs if r.name == i]
+    if not found:
+        names = ', '.join(r.name for r in recs) or 'none: has it been fitted?'
+        raise KeyError(f"nothing is recorded of a layer {i!r}, only of {names}")
+    return found[0]
 
 # %% ../nbs/08_hooks.ipynb #3ef011ff
 @patch
@@ -196,6 +199,7 @@ def cleanup_fit(self:HooksCallback, learn):
     for h in self.hooks: h.remove()
     self.hooks = []
 
+# %% ../nbs/08_hooks.ipynb #3ef01201
 @patch
 def before_batch(self:HooksCallback, learn):
     wanted = self.on_train if learn.training else self.on_valid

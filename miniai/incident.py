@@ -124,6 +124,7 @@ def free_path(
     while free.exists(): free = path.with_stem(f'{path.stem}_{(k := k + 1)}')
     return free
 
+# %% ../nbs/14_incident.ipynb #d5e010bd
 def _read(path):
     try: kept = torch.load(path, weights_only=True, map_location='cpu')
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as e:
@@ -132,6 +133,7 @@ def _read(path):
         raise ValueError(f'{path} is no file of NaNGuardCB: give the one that it wrote')
     return kept
 
+# %% ../nbs/14_incident.ipynb #d5e010be
 def replay_incident(
     path,        # file that `NaNGuardCB` wrote
     learn=None,  # Learner with the same model and loss; None: the one that wrote the file, in this process

@@ -188,6 +188,7 @@ def before_fit(self:DiagnoseCB, learn):
     self.weights = {nm: p for nm, p in learn.model.named_parameters() if p.ndim > 1 and p.numel() > 15}
     self.frozen = [nm for nm, p in self.weights.items() if not p.requires_grad or id(p) not in known]
 
+# %% ../nbs/12_watch.ipynb #d5e003c5
 @patch
 def _note_step(self:DiagnoseCB, *args): self._stepped = True  # by the optimizer: not every batch has one
 
