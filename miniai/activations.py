@@ -104,7 +104,7 @@ class ActivationStats(StatsPlots, HooksCallback):
         super().before_fit(learn)
         self._dims = unit_dims(learn.model)
         self._draw_at = time.perf_counter() + 1
-    def after_epoch(self, learn): self.epoch_ends.append(self.n_batches)
+    def after_epoch(self, learn): self.epoch_ends = sorted({*self.epoch_ends, self.n_batches})
 
 # %% ../nbs/10_activations.ipynb #e9ea1007
 @patch
