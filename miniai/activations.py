@@ -12,11 +12,11 @@ from collections import namedtuple
 import matplotlib.pyplot as plt
 import numpy as np, torch
 from torch import nn
-from .core import ModelRef, keep_modes, main_tensor, map_nested, patch
+from .core import ModelRef, copied, keep_random, main_tensor, map_nested, patch
 from .counting import LayerStats, Rows, unit_dims
 from .hooks import Hooks, HooksCallback, Record, find_modules
 from .learner import Callback
-from .plot import as_text, get_grid, image_cmap, shown_once
+from .plot import as_text, close_on_error, get_grid, image_cmap, mark_fits, shown_once
 _all_ = ['LayerStats']  # to be had from here, too
 
 # %% ../nbs/10_activations.ipynb #5a77efe7
@@ -71,6 +71,10 @@ class StatsPlots:
             raise ValueError(f"start={start}: there are {len(recs)} layers, 0 to {len(recs) - 1}")
         return recs[start:start + n], len(recs)
 
+    def _shown(self, fig):
+        for ax in fig.axes: mark_fits(ax, self.fits)
+        return shown_once(fig)
+
     def _title(self, what, start, shown, total, method):
         every = f', every {self.every}. batch' if getattr(self, 'every', 1) > 1 else ''
         if total == shown: return what + every
@@ -119,9 +123,11 @@ def after_fit(self:ActivationStats, learn):
 def _show(self:ActivationStats):
     from IPython.display import Image, display
     from IPython.core.pylabtools import print_figure
-    start, fig = time.perf_counter(), self.overview()
-    picture = Image(print_figure(fig))
-    plt.close(fig)
+    start = time.perf_counter()
+    with close_on_error():
+        fig = self.overview()
+        picture = Image(print_figure(fig))
+        plt.close(fig)
     if self._display is None: self._display = display(picture, display_id=True)
     else: self._display.update(picture)
     now = time.perf_counter()
@@ -147,7 +153,7 @@ def plot_stats(self:StatsPlots,
     axs[1].set(xlabel='batch', yscale='log', ylabel=f'standard deviation of {self.what}s\n(log scale)')
     fig.legend(*axs[0].get_legend_handles_labels(), loc='outside right center', fontsize=9)
     fig.suptitle(self._title(f'{self.what.capitalize()}s', start, len(recs), total, 'plot_stats'))
-    return shown_once(fig)
+    return self._shown(fig)
 
 # %% ../nbs/10_activations.ipynb #8c335450
 def _draw_hist(r, ax, signed, what):
@@ -175,7 +181,7 @@ def color_dim(self:StatsPlots,
     if same:
         for ax in axs[:, 1:].flat: ax.set_ylabel('')
     fig.suptitle(self._title(f'Histograms of {self.what}s as colour', start, len(recs), total, 'color_dim'))
-    return shown_once(fig)
+    return self._shown(fig)
 
 # %% ../nbs/10_activations.ipynb #edc00c17
 def dead_share(
@@ -211,7 +217,7 @@ def dead_chart(self:StatsPlots,
     for ax in axs[:, 0]: ax.set_ylabel('share')
     fig.legend(*axs.flat[0].get_legend_handles_labels(), loc='outside lower center', ncols=3, fontsize=9)
     fig.suptitle(self._title('Near zero, and dead', start, len(recs), total, 'dead_chart'))
-    return shown_once(fig)
+    return self._shown(fig)
 
 # %% ../nbs/10_activations.ipynb #344b962c
 @patch
@@ -270,7 +276,7 @@ def overview(self:StatsPlots,
     for ax in axs[-1]: ax.set_xlabel('batch')
     title = f'{self.what.capitalize()}s of {total} layer{"s"*(total > 1)}'
     fig.suptitle(self._title(title, start, n, total, 'overview'))
-    return shown_once(fig)
+    return self._shown(fig)
 
 # %% ../nbs/10_activations.ipynb #247c891e
 class GradientStats(ActivationStats):
@@ -289,10 +295,12 @@ class UpdateStats(StatsPlots, Callback):
         every:int=1,  # look at one training batch in so many
     ):
         if every < 1: raise ValueError(f"every={every}: look at one batch in how many? 1 is all of them")
-        self.every, self.records, self.n_batches, self._before, self._model = every, {}, 0, None, ModelRef()
+        self.every, self.records, self.n_batches, self.fits, self._before, self._model = every, {}, 0, [], None, ModelRef()
 
     def before_fit(self, learn):
-        if not self._model.holds(learn.model): self.records, self.n_batches, self._model = {}, 0, ModelRef(learn.model)
+        if not self._model.holds(learn.model): self.records, self.n_batches, self.fits = {}, 0, []
+        self._model = ModelRef(learn.model)
+        self.fits.append(self.n_batches)
 
     def after_backward(self, learn):
         self._before = None
@@ -308,11 +316,15 @@ class UpdateStats(StatsPlots, Callback):
 def _spread(t): return t.float().std() if t.numel() > 1 else t.float().abs().mean()
 
 @patch
+def _add(self:UpdateStats, nm, owner):
+    rec = self.records[nm] = Record(nm, owner)
+    rec.stats, rec.ratio = LayerStats(hist_max=None, unit_dim=0), Rows(torch.float32)
+
+@patch
 def after_step(self:UpdateStats, learn):
     for nm, p, old in self._before or ():
-        owner = learn.model.get_submodule(nm.rpartition('.')[0])
-        rec = self.records.setdefault(nm, Record(nm, owner))
-        if not hasattr(rec, 'stats'): rec.stats, rec.ratio = LayerStats(hist_max=None, unit_dim=0), Rows(torch.float32)
+        if nm not in self.records: self._add(nm, dict(learn.model.named_modules())[nm.rpartition('.')[0]])
+        rec = self.records[nm]
         diff = p.detach() - old
         rec.stats.append(diff, self.n_batches - 1)
         rec.ratio.append(_spread(diff).div(_spread(old)).view(1))
@@ -340,7 +352,7 @@ def plot_ratios(self:UpdateStats,
     if not own: return ax.figure
     ax.figure.legend(loc='outside right center', fontsize=9)
     ax.figure.suptitle(self._title('Updates', start, len(recs), total, 'plot_ratios'))
-    return shown_once(ax.figure)
+    return self._shown(ax.figure)
 
 # %% ../nbs/10_activations.ipynb #af71480a
 def capture(
@@ -349,12 +361,12 @@ def capture(
     which=None,  # names or modules, or a filter, as for `find_modules`; None: the model's `blocks`
 )->dict:
     "The outputs of layers for one batch, by name, detached and copied; the model stays as it was, in its mode too"
+    if isinstance(which, nn.Module) or not callable(which): which = list(find_modules(model, which))  # by name: so has the copy
+    model = copied(model)
     found, outs = find_modules(model, which), {}
     def keep(h, mod, inp, outp):
         nm, k = h.name, 1
         while nm in outs: nm = f'{h.name} (call {(k := k + 1)})'
         outs[nm] = map_nested(lambda t: t.detach().clone(), outp)
-    with keep_modes(model):
-        model.eval()
-        with torch.no_grad(), Hooks(found.values(), keep, found): model(*inputs)
+    with keep_random(), torch.no_grad(), Hooks(found.values(), keep, found): model.eval()(*inputs)
     return outs

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['def_device', 'set_seed', 'random_states', 'set_random_states', 'keep_random', 'device_of', 'keep_modes', 'map_nested',
            'to_device', 'to_cpu', 'main_tensor', 'split_batch', 'batch_size', 'length', 'listify', 'Scalars',
-           'ModelRef', 'clean_tb', 'clean_ipython_hist', 'clean_mem']
+           'ModelRef', 'is_wrapped', 'copied', 'clean_tb', 'clean_ipython_hist', 'clean_mem']
 
 # %% ../nbs/00_core.ipynb #e3c64ce1
-import gc, random, sys, traceback, weakref
+import copy, gc, random, sys, traceback, weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral
@@ -183,6 +183,32 @@ class ModelRef:
         "Whether `model` is the very one that is remembered"
         return self._ref is not None and self._ref() is model
     def __reduce__(self): return ModelRef, ()
+
+# %% ../nbs/00_core.ipynb #7299fbd1
+def is_wrapped(
+    t,  # a tensor, or None
+)->bool:
+    "Whether `t` stands for others, inside a function transform of `torch.func`"
+    return t is not None and torch._C._functorch.is_functorch_wrapped_tensor(t)
+
+# %% ../nbs/00_core.ipynb #7299fbc1
+def copied(
+    o,          # `nn.Module`, or anything else
+    memo=None,  # as for `copy.deepcopy`
+):
+    "A deep copy, in which no tensor has a graph"
+    memo = {} if memo is None else memo
+    modules = list(o.modules()) if isinstance(o, torch.nn.Module) else []
+    for t in (t for m in modules for t in vars(m).values() if isinstance(t, torch.Tensor) and not t.is_leaf):
+        memo[id(t)] = t.detach().clone()
+    try:
+        with torch.no_grad(): res = copy.deepcopy(o, memo)
+    except Exception as e:
+        e.add_note(f"miniai: tools work on a copy, and this {type(o).__name__} can't be copied")
+        raise
+    if modules:
+        for p, q in zip(o.parameters(), res.parameters()): q.requires_grad_(p.requires_grad)
+    return res
 
 # %% ../nbs/00_core.ipynb #7299fba1
 def patch(f):

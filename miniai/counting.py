@@ -142,6 +142,7 @@ class Rows:
             self.used = 0
         self.chunks[-1][self.used] = row
         self.n += 1; self.used += 1
+    def __len__(self): return self.n
     def array(self, width=0):
         "All rows, (n, width), as a NumPy array"
         if not self.chunks: return np.zeros((0, width), dtype=torch.zeros(0, dtype=self.dtype).numpy().dtype)
@@ -215,8 +216,8 @@ class LayerStats(_Shares):
 
     def _set_range(self, std):
         if std.device.type == 'cpu':
-            if 0 < float(std) < math.inf: self.hist_max = 10*2.**math.ceil(math.log2(float(std)))
-        else: self.hist_max = 10*torch.exp2(torch.where((std > 0) & std.isfinite(), std, 1.).log2().ceil())
+            if 0 < float(std) < math.inf: self.hist_max = 10*2.**max(math.ceil(math.log2(float(std))), -120)
+        else: self.hist_max = 10*torch.exp2(torch.where((std > 0) & std.isfinite(), std, 1.).log2().ceil().clamp(-120))
 
     @property
     def nbytes(self)->int:

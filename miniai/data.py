@@ -10,12 +10,15 @@ __all__ = ['verify', 'find_fashion_mnist', 'TensorLoader', 'bytes_to_float', 'ke
 import functools, hashlib, os, random, shutil, socket, tempfile, warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from types import FunctionType, ModuleType
 import numpy as np, torch
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, default_collate
 from torchvision.datasets import FashionMNIST
 from torchvision.datasets.mnist import read_image_file, read_label_file
-from .core import keep_random, length, map_nested, patch, to_device
+from .core import keep_random, length, listify, map_nested, patch, to_device
 from .standin import CLASSES, standin
 _all_ = ['CLASSES', 'standin']  # to be had from here, too
 
@@ -40,7 +43,9 @@ def verify(
 # %% ../nbs/01_data.ipynb #04f8cad8
 def _roots(root=None):
     if root: return [Path(root).expanduser()]
-    cache = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser()/'miniai'
+    home = os.path.expanduser('~')
+    base = os.environ.get('XDG_CACHE_HOME') or (Path(home)/'.cache' if home != '~' else tempfile.gettempdir())  # who has no home
+    cache = Path(base).expanduser()/'miniai'
     env = os.environ.get('MINIAI_DATA')
     return [Path(env).expanduser(), cache] if env else [cache]
 
@@ -157,22 +162,37 @@ def bytes_to_float(
     return x.unsqueeze(1).to(torch.float32).div_(255), *rest
 
 # %% ../nbs/01_data.ipynb #5675da76
-def _generators(o, seen=()):
-    "The random-number generators of a loader, its samplers and its data set: (generator, its state, how to set it)"
-    for v in vars(o).values() if hasattr(o, '__dict__') else ():
-        if isinstance(v, torch.Generator): yield v, v.get_state(), lambda g, state: g.set_state(state)
-        elif isinstance(v, random.Random): yield v, v.getstate(), lambda g, state: g.setstate(state)
-        elif isinstance(v, np.random.Generator):
-            yield v, v.bit_generator.state, lambda g, state: setattr(g.bit_generator, 'state', state)
-        elif isinstance(v, (Sampler, Dataset)) and all(v is not x for x in seen): yield from _generators(v, (*seen, o, v))
+_LEAVES = (str, bytes, int, float, complex, type(None), type, ModuleType, FunctionType, torch.Tensor, np.ndarray, nn.Module)
 
-@contextmanager
-def _without_workers(dl):
-    "Within it, a `DataLoader` makes new workers for each reader, and its persistent ones are left alone"
-    kept = {nm: vars(dl)[nm] for nm in ('_iterator', 'persistent_workers')} if isinstance(dl, DataLoader) else {}
-    if kept: vars(dl).update(_iterator=None, persistent_workers=False)
-    try: yield
-    finally: vars(dl).update(kept) if kept else None
+def _inside(o):
+    "What an object holds: the items of a container, the attributes of anything else"
+    if isinstance(o, dict): res = list(o.values())
+    elif isinstance(o, (list, tuple, set, frozenset)): res = list(o)
+    elif isinstance(o, partial): res = [o.func, *o.args, *o.keywords.values()]
+    else:
+        slots = [nm for cls in type(o).__mro__ for nm in listify(getattr(cls, '__slots__', ()))]
+        res = [*getattr(o, '__dict__', {}).values(), *(getattr(o, nm, None) for nm in slots), getattr(o, '__self__', None)]
+    return res if len(res) <= 100 else []  # samples, and no parts
+
+def _walk(o, seen):
+    "`o` and all that it holds, each once"
+    if isinstance(o, _LEAVES) or id(o) in seen or len(seen) > 5000: return
+    seen.add(id(o))
+    yield o
+    for v in _inside(o): yield from _walk(v, seen)
+
+# %% ../nbs/01_data.ipynb #5675da80
+def _restorer(o):
+    "What puts a random-number generator or an epoch back to what it is now; None for anything else"
+    if isinstance(o, torch.Generator): return partial(o.set_state, o.get_state())
+    if isinstance(o, random.Random): return partial(o.setstate, o.getstate())
+    if isinstance(o, np.random.RandomState): return partial(o.set_state, o.get_state())
+    if isinstance(o, np.random.Generator): return partial(setattr, o.bit_generator, 'state', o.bit_generator.state)
+    if isinstance(o, TensorLoader): return partial(setattr, o, 'epoch', o.epoch)
+    if isinstance(o, DataLoader) and o.persistent_workers:  # until then, a new reader gets workers of its own
+        kept = {nm: vars(o)[nm] for nm in ('_iterator', 'persistent_workers')}
+        vars(o).update(_iterator=None, persistent_workers=False)
+        return partial(vars(o).update, kept)
 
 # %% ../nbs/01_data.ipynb #5675da78
 @contextmanager
@@ -183,18 +203,19 @@ def keep_order(
     if isinstance(dl, Iterator):
         raise TypeError(f"{type(dl).__name__} can be read once, and a look would take its first batch away: "
                         "give a loader that can be iterated again, as a list or a DataLoader")
-    generators, epoch = list(_generators(dl)), dl.epoch if isinstance(dl, TensorLoader) else None
+    restorers = [f for f in map(_restorer, _walk(dl, set())) if f]
     try:
-        with keep_random(), _without_workers(dl): yield
+        with keep_random(): yield
     finally:
-        for g, state, restore in generators: restore(g, state)
-        if epoch is not None: dl.epoch = epoch
+        for f in restorers: f()
 
 def first_batch(
     dl,  # a `TensorLoader`, `DataLoader` or any other iterable that can be read more than once
 ):
     "The first batch of `dl`; the loader and all random-number generators stay as they were"
-    with keep_order(dl): return next(iter(dl))
+    with keep_order(dl):
+        for b in dl: return b
+    raise ValueError(f"{type(dl).__name__} gave no batch: is its data set empty, or smaller than a batch with drop_last?")
 
 # %% ../nbs/01_data.ipynb #62941eba
 def collate_dict(

@@ -6,10 +6,12 @@
 __all__ = ['Hook', 'Hooks', 'blocks', 'find_modules', 'Record', 'HooksCallback', 'main_tensor']
 
 # %% ../nbs/08_hooks.ipynb #55374d25
-import difflib
+import difflib, warnings
+from contextlib import nullcontext
 from functools import partial
+import torch
 from torch import nn
-from .core import ModelRef, main_tensor, patch
+from .core import ModelRef, is_wrapped, main_tensor, patch
 from .learner import Callback
 _all_ = ['main_tensor']  # to be had from here, too
 
@@ -26,7 +28,10 @@ class Hook:
             raise TypeError(f"a hook goes on a module, and {m!r} is none: "
                             "give a layer of the model, as model[0]")
         self.module, self.f, self.name, self.backward = m, f, name, backward
-        self._handle = m.register_forward_hook(self._forward)
+        try: self._handle = m.register_forward_hook(self)
+        except RuntimeError as e:
+            raise TypeError(f"{name or type(m).__name__} takes no hook, since it is TorchScript: watch the plain model, "
+                            "and script or trace it afterwards") from e
 
     def remove(self):
         "Remove the hook"
@@ -35,11 +40,12 @@ class Hook:
     def __enter__(self): return self
     def __exit__(self, *args): self.remove()
     def __deepcopy__(self, memo): return self
+    def __reduce__(self): return getattr, (nullcontext(), '__exit__')  # in a file, a function that does nothing
     def __repr__(self): return f"Hook({self.name or '?'}: {type(self.module).__name__})"
 
 # %% ../nbs/08_hooks.ipynb #e237dc3c
 @patch
-def _forward(self:Hook, mod, inp, outp):
+def __call__(self:Hook, mod, inp, outp):
     if mod is not self.module:
         if not getattr(mod, '_is_replica', False): return
         raise RuntimeError(f"layer {self.name or type(mod).__name__} was called on a replica of the model "
@@ -135,8 +141,13 @@ class Record:
         return f"{self.name}: {'+'.join(inner) or type(m).__name__}"
     def __repr__(self): return f'Record({self.label})'
 
-def _refuse_compiled(model):
+def _refuse_compiled(model, found):
     for nm, m in model.named_modules():
+        inside = [k for k, o in found.items() if isinstance(m, torch.jit.ScriptModule) and o is not m
+                  and (not nm or k.startswith(nm + '.'))]
+        if inside:
+            raise TypeError(f"{nm or 'the model'} is TorchScript, which doesn't call hooks on its layers, as {inside[0]}: "
+                            "watch the plain model, and script or trace it afterwards")
         if isinstance(m, nn.DataParallel):
             raise TypeError(f"{nm or 'the model'} is nn.DataParallel, whose copies lose what a hook records: "
                             "train on one device, or a process for each")
@@ -160,12 +171,12 @@ class HooksCallback(Callback):
         if every < 1: raise ValueError(f"every={every}: record one batch in how many? 1 is all of them")
         self.hookfunc, self.mod_filter, self.mods = hookfunc, mod_filter, mods
         self.on_train, self.on_valid, self.every, self.backward = on_train, on_valid, every, backward
-        self.hooks, self._depth, self._open, self._model = [], 0, False, ModelRef()
+        self.hooks, self._depth, self._open, self._model, self._wrapped = [], 0, False, ModelRef(), set()
         self.reset()
 
     def reset(self):
         "Forget all records"
-        self.records, self.n_batches, self._unsorted = {}, 0, False
+        self.records, self.n_batches, self.fits, self._unsorted = {}, 0, [], False  # fits: where each of them began
 
     def __iter__(self): return iter(self.records.values())
     def __len__(self): return len(self.records)
@@ -188,8 +199,9 @@ def before_fit(self:HooksCallback, learn):
     if self._depth > 1: return
     if not self._model.holds(learn.model): self.reset()  # another model is another run
     self._model = ModelRef(learn.model)
-    _refuse_compiled(learn.model)
     found = find_modules(learn.model, self.mods if self.mods is not None else self.mod_filter)
+    _refuse_compiled(learn.model, found)
+    self.fits.append(self.n_batches)
     self.hooks = Hooks(found.values(), self._call, found, self.backward)
 
 @patch
@@ -197,7 +209,8 @@ def cleanup_fit(self:HooksCallback, learn):
     self._depth = max(0, self._depth - 1)
     if self._depth: return
     for h in self.hooks: h.remove()
-    self.hooks = []
+    self.hooks, lost, self._wrapped = [], sorted(self._wrapped), set()
+    if lost: warnings.warn(f'nothing is recorded of {", ".join(lost[:4])}: inside torch.func, as vmap, a layer shows no values', stacklevel=2)
 
 # %% ../nbs/08_hooks.ipynb #3ef01201
 @patch
@@ -206,6 +219,10 @@ def before_batch(self:HooksCallback, learn):
     self._open = wanted and self.n_batches % self.every == 0
     self.n_batches += wanted
     self._calls = {}
+
+@patch
+def after_loss(self:HooksCallback, learn):  # a layer that runs once more, for the backward pass (checkpointing), is no other call
+    self._open = self._open and self.backward
 
 @patch
 def cleanup_batch(self:HooksCallback, learn):
@@ -219,6 +236,7 @@ def cleanup_batch(self:HooksCallback, learn):
 @patch
 def _call(self:HooksCallback, hook, mod, inp, outp):
     if not self._open: return
+    if is_wrapped(main_tensor(outp)): self._wrapped.add(hook.name); return
     k = self._calls[hook.name] = self._calls.get(hook.name, 0) + 1
     if (hook.name, k) not in self.records: self._add(hook, k)
     rec = self.records[hook.name, k]

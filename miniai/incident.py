@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np, torch
-from .core import device_of, keep_random, main_tensor, patch, random_states, set_random_states, to_device
+from .core import device_of, is_wrapped, keep_random, main_tensor, patch, random_states, set_random_states, to_device
 from .hooks import HooksCallback
 from .learner import Callback, CancelFitException, TrainLearner
 
@@ -30,7 +30,9 @@ class Incident:
         return f'epoch {self.epoch}, batch {self.batch}: {self.where} is not finite{kept}'
 
 def _finite(t):
-    lo, hi = t.detach().aminmax()
+    t = t.detach()
+    if t.is_sparse: t = t.coalesce().values()
+    lo, hi = (torch.view_as_real(t) if t.is_complex() else t).aminmax()
     return lo.isfinite() & hi.isfinite()
 
 def _plain(o):
@@ -62,7 +64,7 @@ class NaNGuardCB(HooksCallback):
         self._buffers = {nm: b.detach().clone() for nm, b in learn.model.named_buffers()}
 
     def _add_seen(self, what, t):
-        if isinstance(t, torch.Tensor) and t.is_floating_point() and t.numel(): self._seen.append((what, _finite(t)))
+        if isinstance(t, torch.Tensor) and not is_wrapped(t) and (t.is_floating_point() or t.is_complex()) and t.numel(): self._seen.append((what, _finite(t)))
     def _look(self, rec, mod, inp, outp): self._add_seen(f'the output of {rec.label}', main_tensor(outp))
 
 # %% ../nbs/14_incident.ipynb #d5e009bd

@@ -11,8 +11,9 @@ __all__ = ['Learner', 'checked_lr', 'FitState', 'TrainLearner', 'MomentumLearner
 import difflib, functools
 import torch, torch.nn.functional as F
 from torch import optim
+from torch.nn.parameter import is_lazy
 from torch.utils.data import Dataset
-from .core import keep_modes, length, listify, patch
+from .core import keep_modes, length, listify, map_nested, patch
 from .loop import *
 from .messages import *
 _all_ = ['Callback', 'CancelBatchException', 'CancelEpochException', 'CancelFitException', 'CANCELS', 'EVENTS', 'STARRED',
@@ -143,6 +144,9 @@ def new_opt(self:Learner, lr):
 @patch
 def _check_trainable(self:Learner):
     if not self.opt_func or not hasattr(self.model, 'parameters'): return
+    if lazy := [nm for nm, p in self.model.named_parameters() if is_lazy(p)]:
+        raise ValueError(f"{lazy[0]} has no shape yet, which a lazy module takes from its first batch, and the optimizer is made "
+                         "before: call the model once, as model(xb), then fit")
     if any(p.requires_grad for p in self.model.parameters()): return
     raise ValueError(f"{type_name(self.model)} has no parameter that trains: none at all, "
                      "or all with requires_grad=False. To validate only, say fit(train=False)")
@@ -162,10 +166,16 @@ class FitState:
         self.outer = dict(vars(learn)) if learn.state else None
     def __enter__(self): self.learn.state = self
     def __exit__(self, *args):
-        self.learn.state = None
+        self.learn.state, own = None, vars(self.learn)
+        for nm in ('preds', 'loss'): own.update({nm: map_nested(torch.Tensor.detach, own[nm])} if nm in own else {})
         if self.outer is not None:
-            vars(self.learn).clear()
-            vars(self.learn).update(self.outer)
+            own.clear()
+            own.update(self.outer)
+
+def _loop_functions():
+    "All that is called between a fit and a listener"
+    levels = Loop._fit, Loop._one_epoch, Loop._one_batch
+    return [Loop.fit, Loop.one_epoch, *levels, *(f.__wrapped__ for f in levels), Learner.fit, Learner.level, Learner.callback]
 
 @patch
 @functools.wraps(Loop.fit, assigned=['__doc__'])
@@ -173,11 +183,12 @@ def fit(self:Learner, n_epochs=1, train=True, valid=True, cbs=None, lr=None):
     cbs = listify(cbs)
     with FitState(self), keep_modes(self.model):
         try:
+            self.epoch = self.iter = None
             self.check_fit(n_epochs, train, valid, cbs)
             Loop.fit(self, n_epochs, train, valid, cbs, lr)
         except BaseException as e:
             self._explain_escape(e)
-            raise
+            raise e.with_traceback(short_traceback(e.__traceback__, {f.__code__ for f in _loop_functions()}))
 
 # %% ../nbs/05_learner.ipynb #8820dabb
 def _owner(f, learn):

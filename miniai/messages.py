@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['TORCH_SAYS', 'EXPLAINED', 'ABOUT', 'type_name', 'check_cb', 'check_parts', 'shape_of', 'about_forward',
-           'target_remedy', 'about_loss', 'about_backward', 'about_step', 'explain_error', 'explained']
+           'target_remedy', 'about_loss', 'about_backward', 'about_step', 'explain_error', 'explained',
+           'short_traceback']
 
 # %% ../nbs/04a_messages.ipynb #04b00004
 import difflib, functools, inspect, re, types
 from contextlib import contextmanager
 import torch
-from torch import optim
+from torch import nn, optim
 from .loop import EVENTS, STARRED, Callback
 
 # %% ../nbs/04a_messages.ipynb #74677ee8
@@ -46,6 +47,8 @@ def check_cb(
     "Raise an error if `cb` can't be a callback"
     if isinstance(cb, type):
         raise TypeError(f"{cb.__name__} is a class, and a callback is an instance: write {cb.__name__}()")
+    if isinstance(cb, (torch.Tensor, nn.Module, optim.Optimizer)) or hasattr(cb, 'dataset'):
+        raise TypeError(f"{type_name(cb)} is no callback, and stands where callbacks do: data goes into the Learner's dls")
     for nm in dir(cb):
         if _looks_like_event(nm) and callable(getattr(cb, nm, None)):
             raise ValueError(f"{type_name(cb)}.{nm} looks like an event and is "
@@ -201,3 +204,15 @@ def explained(
     except EXPLAINED as e:
         explain_error(e, learn, event)
         raise
+
+# %% ../nbs/04a_messages.ipynb #04b00023
+def short_traceback(
+    tb,      # of an exception
+    hidden,  # code objects whose frames are left out
+):
+    "A traceback without the frames of some functions"
+    frames, res = [], None
+    while tb: frames.append(tb); tb = tb.tb_next
+    for o in reversed(frames):
+        if o.tb_frame.f_code not in hidden: res = types.TracebackType(res, o.tb_frame, o.tb_lasti, o.tb_lineno)
+    return res

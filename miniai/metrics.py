@@ -123,7 +123,7 @@ def cells(
         if isinstance(v, float): return f'{v:.3f}' if abs(v) < 1e4 else f'{v:.2e}'
         if not isinstance(v, (list, tuple)): return str(v)
         if len(_shape(v)) == 1 and len(v) < 6: return ' '.join(text('', o) for o in v)
-        return '×'.join(map(str, _shape(v))) + ' values'
+        return 'x'.join(map(str, _shape(v))) + ' values'  # plain letters: a terminal may know no others
     return {nm: text(nm, v) for nm, v in row.items()}
 
 def row_text(

@@ -15,7 +15,7 @@ from tqdm.notebook import tqdm as _tqdm_notebook
 from .core import ModelRef, Scalars, length, patch
 from .learner import Callback
 from .metrics import MetricsCB, cells, row_text
-from .plot import shown_once
+from .plot import close_on_error, mark_fits, shown_once
 
 # %% ../nbs/07_progress.ipynb #26aa0e65
 def rows_html(
@@ -43,9 +43,13 @@ def smooth(
 # %% ../nbs/07_progress.ipynb #ec29661e
 _IN_NOTEBOOK = issubclass(tqdm, _tqdm_notebook)  # what tqdm.auto found
 
+def _is_terminal(stream):
+    try: return stream.isatty()
+    except (AttributeError, ValueError): return False  # there is none, or it is closed
+
 class _Terminal:
     "The display where there is no notebook: a bar on a terminal's stderr, rows as lines"
-    def __init__(self): self.bar, self.header = tqdm(leave=False, disable=not sys.stderr.isatty()), True
+    def __init__(self): self.bar, self.header = tqdm(leave=False, disable=not _is_terminal(sys.stderr)), True
     def row(self, rows):
         lines = [row_text(rows[-1], header=True)]*self.header + [row_text(rows[-1])]
         with tqdm.external_write_mode(): print('\n'.join(lines), flush=True)
@@ -83,11 +87,13 @@ class ProgressCB(Callback):
         plot:bool=False,  # draw the losses while it trains, in a notebook, at most once a second
     ):
         self.plot, self._out, self._own = plot, None, None
-        self._losses, self._valid, self._model = Scalars(), [], ModelRef()
+        self._losses, self._valid, self._fits, self._model = Scalars(), [], [], ModelRef()
 
     def before_fit(self, learn):
-        if not self._model.holds(learn.model): self._losses, self._valid, self._own = Scalars(), [], None  # another run
+        if not self._model.holds(learn.model):  # another run
+            self._losses, self._valid, self._fits, self._own = Scalars(), [], [], None
         self._model = ModelRef(learn.model)
+        self._fits.append(len(self._losses))
         measured = any(isinstance(cb, MetricsCB) for cb in learn.cbs)
         self._own = None if measured else self._own or MetricsCB()
 
@@ -157,9 +163,10 @@ def _show(self:ProgressCB, learn, now):
 
 @patch
 def _redraw(self:ProgressCB):
-    fig = self.plot_loss()
-    self._out.curve(fig)
-    plt.close(fig)
+    with close_on_error():
+        fig = self.plot_loss()
+        self._out.curve(fig)
+        plt.close(fig)
     self._redrawn = time.perf_counter()
 
 @patch
@@ -176,6 +183,7 @@ def plot_loss(self:ProgressCB,
     ax.plot(self.losses, lw=.5, alpha=.5, c='tab:blue')
     ax.plot(smooth(self.losses), c='tab:blue', label='training (smoothed)')
     if self._valid: ax.plot(*zip(*self._valid), 'o-', c='tab:orange', label='validation')
+    mark_fits(ax, self._fits)
     ax.set(xlabel='training batches', ylabel='loss', yscale='log' if log else 'linear')
     ax.legend()
     return shown_once(fig)

@@ -6,13 +6,14 @@
 __all__ = ['LayerRun', 'Run', 'DiagnoseCB']
 
 # %% ../nbs/12_watch.ipynb #12a00004
-import math
+import math, warnings
 from dataclasses import dataclass, field
 import numpy as np, torch
 from torch import nn
 from .activations import ActivationStats
 from .check import alike, one_output, rms, sigmoid_twice
-from .core import ModelRef, main_tensor, patch
+from .core import ModelRef, Scalars, main_tensor, patch
+from .counting import Rows
 from .learner import Callback
 
 # %% ../nbs/12_watch.ipynb #d5e003ba
@@ -120,7 +121,8 @@ class _FromBatches:
 # %% ../nbs/12_watch.ipynb #d5e003be
 @patch
 def after_loss(self:_FromBatches, learn):
-    self._epoch.append(learn.loss.detach().float().mean())
+    (self.losses if learn.training else self._valid).append(learn.loss)
+    for cb in self.parts: cb.after_loss(learn)
     if not learn.training or not self._looks() or learn.loss.ndim: return
     if alike(learn.preds, learn.targets):
         self.twice.append(sigmoid_twice(learn.preds, learn.targets[0], learn.loss))
@@ -136,8 +138,8 @@ class _FromUpdates:
     def after_step(self, learn):
         if self._old is None: return
         updates = [rms(p.detach() - self._old[nm]) for nm, p in self.weights.items()]
-        self.rows.append((self.n, torch.stack([*self._grads, *map(rms, self._old.values()), *updates])
-                          if updates else torch.zeros(0)))
+        if updates: self.rows.append(torch.stack([*self._grads, *map(rms, self._old.values()), *updates]))
+        self.looks.append(self.n)
         self._old = None
 
     def cleanup_batch(self, learn):
@@ -146,8 +148,7 @@ class _FromUpdates:
         for cb in self.parts: cb.cleanup_batch(learn)
 
     def cleanup_epoch(self, learn):
-        if learn.training: self.losses += self._epoch
-        elif self._epoch: self.valid_losses.append((len(self.losses), torch.stack(self._epoch).mean()))
+        if len(self._valid): self.valid_losses.append((len(self.losses), self._valid.tensor().mean()))
 
 # %% ../nbs/12_watch.ipynb #d5e003c3
 class DiagnoseCB(_FromBatches, _FromUpdates, Callback):
@@ -163,29 +164,35 @@ class DiagnoseCB(_FromBatches, _FromUpdates, Callback):
 
     def _reset(self):
         self.n, self.rates, self.n_classes, self.eval_mode, self.frozen, self.broadcast = 0, {}, None, None, [], None
-        for nm in ('losses', 'valid_losses', 'rows', 'labels', 'inputs', 'targets', 'row_sums', 'left_over', 'twice'):
-            setattr(self, nm, [])
+        self.weights, self.parts, self._valid, self._old, self._hook = {}, [], Scalars(), None, None
+        self.valid_losses, self.looks, self.labels = [], [], []
+        for nm in ('losses', 'left_over', 'twice'): setattr(self, nm, Scalars())
+        for nm in ('rows', 'inputs', 'targets', 'row_sums'): setattr(self, nm, Rows(torch.float32))
         self.acts = _Signals(_is_act, every=self.every)
         self.bounded = ActivationStats(_is_bounded, every=self.every, hist_max=1.)
 
     def _looks(self, early=0): return self.n % self.every == 0 or self.n < early
-    def before_epoch(self, learn): self._epoch = []
+    def before_epoch(self, learn): self._valid = Scalars()
 
 # %% ../nbs/12_watch.ipynb #d5e003c4
 @patch
 def before_fit(self:DiagnoseCB, learn):
-    if not self._model.holds(learn.model): self._reset()  # another model is another run
-    self._model = ModelRef(learn.model)
+    # the ratio of an update to a few numbers means nothing
+    weights = {nm: p for nm, p in learn.model.named_parameters() if p.ndim > 1 and p.numel() > 15}
+    same = self._model.holds(learn.model) and list(weights) == list(self.weights)
+    if not same: self._reset()  # another model, or one that grew, is another run
+    self._model, self.weights = ModelRef(learn.model), weights
     found = (self.acts, _is_act), (self.bounded, _is_bounded)
     self.parts = [cb for cb, f in found if any(f(m) for m in learn.model.modules())]
     for cb in self.parts: cb.before_fit(learn)
+    if script := [nm or 'the model' for nm, m in learn.model.named_modules() if isinstance(m, torch.jit.ScriptModule)]:
+        warnings.warn(f'{script[0]} is TorchScript, which shows nothing of its layers: DiagnoseCB watches the loss, gradients '
+                      'and updates, and no activations in there', stacklevel=2)
     groups = learn.opt.param_groups if learn.opt else []
     known = {id(p) for g in groups for p in g['params']}
     if groups: self.rates[self.n] = groups[0]['lr']
     self._stepped, self._hook = False, None
     if hasattr(learn.opt, 'register_step_post_hook'): self._hook = learn.opt.register_step_post_hook(self._note_step)
-    # the ratio of an update to a few numbers means nothing
-    self.weights = {nm: p for nm, p in learn.model.named_parameters() if p.ndim > 1 and p.numel() > 15}
     self.frozen = [nm for nm, p in self.weights.items() if not p.requires_grad or id(p) not in known]
 
 # %% ../nbs/12_watch.ipynb #d5e003c5
@@ -209,23 +216,18 @@ def cleanup_fit(self:DiagnoseCB, learn):
     self._old, self._hook, self.weights = None, None, dict.fromkeys(self.weights)
 
 # %% ../nbs/12_watch.ipynb #d5e003c1
-def _array(ts, width=0):
-    "Tensors stacked into one array, on the CPU"
-    if ts: return torch.stack(ts).cpu().numpy()
-    return np.zeros((0, width) if width else 0)
-
 @patch
 def run(self:DiagnoseCB)->Run:
     "What was seen so far, as one `Run`; ValueError if nothing was"
-    if not self.losses: raise ValueError("nothing is recorded yet: run learn.fit(1) first")
-    loss, k = _array(self.losses), len(self.weights)
+    if not len(self.losses): raise ValueError("nothing is recorded yet: run learn.fit(1) first")
+    loss, k = self.losses.tensor().numpy(), len(self.weights)
     rates = np.zeros(len(loss))
     for n, lr in self.rates.items(): rates[n:] = lr
     keep = [i for i, nm in enumerate(self.weights) if nm not in self.frozen]
-    rows = _array([r for _, r in self.rows]).reshape(len(self.rows), 3, k)[:, :, keep]
-    return Run(loss, rates, _array([v for _, v in self.valid_losses]), np.array([n for n, _ in self.valid_losses]),
-               np.array([n for n, _ in self.rows]), [list(self.weights)[i] for i in keep], *rows.transpose(1, 0, 2),
+    rows = self.rows.array(3*k).reshape(len(self.looks), 3, k)[:, :, keep]
+    return Run(loss, rates, np.array([float(v) for _, v in self.valid_losses]), np.array([n for n, _ in self.valid_losses]),
+               np.array(self.looks), [list(self.weights)[i] for i in keep], *rows.transpose(1, 0, 2),
                list(self.frozen), self.every, [_layer_run(r) for r in self.acts], [_layer_run(r) for r in self.bounded],
-               _array(self.inputs, 2), _array(self.targets, 4), [y.cpu().numpy() for y in self.labels],
-               _array(self.row_sums, 2), _array(self.left_over), _array(self.twice).astype(bool), self.n_classes,
+               self.inputs.array(2), self.targets.array(4), [y.cpu().numpy() for y in self.labels],
+               self.row_sums.array(2), self.left_over.tensor().numpy(), self.twice.tensor().numpy() > 0, self.n_classes,
                self.broadcast, self.eval_mode)
