@@ -207,7 +207,8 @@ def copied(
         e.add_note(f"miniai: tools work on a copy, and this {type(o).__name__} can't be copied")
         raise
     if modules:
-        for p, q in zip(o.parameters(), res.parameters()): q.requires_grad_(p.requires_grad)
+        for p, q in zip(o.parameters(), res.parameters()):
+            if q.requires_grad != p.requires_grad: q.requires_grad_(p.requires_grad)
     return res
 
 # %% ../nbs/00_core.ipynb #7299fba1

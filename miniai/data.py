@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import CellType, FunctionType, ModuleType
 import numpy as np, torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, default_collate
@@ -162,13 +162,15 @@ def bytes_to_float(
     return x.unsqueeze(1).to(torch.float32).div_(255), *rest
 
 # %% ../nbs/01_data.ipynb #5675da76
-_LEAVES = (str, bytes, int, float, complex, type(None), type, ModuleType, FunctionType, torch.Tensor, np.ndarray, nn.Module)
+_LEAVES = (str, bytes, int, float, complex, type(None), type, ModuleType, torch.Tensor, np.ndarray, nn.Module)
 
 def _inside(o):
     "What an object holds: the items of a container, the attributes of anything else"
     if isinstance(o, dict): res = list(o.values())
     elif isinstance(o, (list, tuple, set, frozenset)): res = list(o)
     elif isinstance(o, partial): res = [o.func, *o.args, *o.keywords.values()]
+    elif isinstance(o, CellType): res = [o.cell_contents]
+    elif isinstance(o, FunctionType): res = list(o.__closure__ or ())
     else:
         slots = [nm for cls in type(o).__mro__ for nm in listify(getattr(cls, '__slots__', ()))]
         res = [*getattr(o, '__dict__', {}).values(), *(getattr(o, nm, None) for nm in slots), getattr(o, '__self__', None)]

@@ -129,8 +129,9 @@ def apply_rules(
     rules = RULES if rules is None else rules
     with np.errstate(all='ignore'):  # a run that broke leaves NaN and infinities, and the rules know
         found = [f for r in rules.values() for f in r(run)]
-    kinds = {f.kind for f in found}
-    return sorted((f for f in found if not rules[f.kind].unless & kinds), key=rank)
+    worst = {f.kind: SEVERITIES.index(f.severity) for f in sorted(found, key=rank, reverse=True)}
+    def explained(f): return any(worst.get(k, 9) <= SEVERITIES.index(f.severity) for k in rules[f.kind].unless)  # by nothing lighter
+    return sorted((f for f in found if not explained(f)), key=rank)
 
 # %% ../nbs/12a_findings.ipynb #d5e002bb
 class Findings(list):
