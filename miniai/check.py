@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['CHECKS', 'wrapped', 'Verdict', 'Verdicts', 'Bench', 'verdict', 'rms', 'first_samples', 'one_output', 'alike',
-           'logits_of', 'sigmoid_twice']
+           'logits_of', 'Functions', 'sigmoid_twice']
 
 # %% ../nbs/11_check.ipynb #11a00004
 import math, textwrap
 from dataclasses import dataclass, field
 import torch, torch.nn.functional as F
 from torch import nn, optim
+from torch.overrides import TorchFunctionMode
 from .copies import grab, predict_batch, probe, run_step
 from .core import copied, keep_random, main_tensor, map_nested, patch, split_batch
 from .learner import Learner, TrainCB, TrainLearner, checked_lr
@@ -190,6 +191,19 @@ def _check_input(b):
 _NEGATIVE = ('the loss of a classifier is never below 0: cross_entropy takes logits, '
              'nll_loss the output of log_softmax')
 
+class Functions(TorchFunctionMode):
+    "Notices which functions a model calls: whether a dropout drops anything, and what made each tensor positive or bounded"
+    def __init__(self): super().__init__(); self.drops, self.made = False, {}
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs, nm = kwargs or {}, getattr(func, '__name__', '')
+        if nm.endswith('dropout'): self.drops |= bool(kwargs.get('training', args[2] if len(args) > 2 else True))
+        out = func(*args, **kwargs)
+        if isinstance(out, torch.Tensor) and nm in ('sigmoid', 'softmax', 'hardsigmoid', 'sigmoid_', 'relu', 'relu_'): self.made[out.data_ptr()] = nm
+        return out
+    def maker(self, t):
+        "The name of the function that `t` came out of, or None"
+        return self.made.get(t.data_ptr())
+
 def sigmoid_twice(preds, y, loss):
     "Whether the loss takes the sigmoid of what are probabilities already"
     again = F.binary_cross_entropy_with_logits(preds.detach().float(), y.float())
@@ -199,21 +213,29 @@ def _output_twice(b, loss):
     "A loss that applies to the predictions what the model has applied already, or that can't be anything but 0"
     twice, s, advice = 'the predictions are probabilities already', logits_of(b.preds, b.y), ''
     if s is None and alike(b.preds, b.y):
-        if sigmoid_twice(b.preds, b.y[0], loss): return twice, 'this loss takes the sigmoid itself: leave it out of the model'
+        if b.last in ('sigmoid', 'softmax') and sigmoid_twice(b.preds, b.y[0], loss): return twice, 'this loss takes the sigmoid itself: leave it out of the model'
         if loss == 0 and one_output(b.preds) and not torch.equal(b.preds, b.y[0]):
             return 'the loss is 0', 'cross entropy over a single output is always 0: give one for each class'
     if s is None or s[0].min() < 0: return None
     to_one = (s[0].sum(1) - 1).abs().max() < 1e-3
-    if s[0].max() <= 1 and s[0].std() > 1e-4 and loss > 0 and not to_one:
+    if b.last == 'sigmoid' and s[0].max() <= 1 and loss > 0 and not to_one:
         return 'all logits lie between 0 and 1', 'is there a sigmoid at the end of the model? Leave it out'
     if to_one and (loss - F.cross_entropy(*s)).abs() < 1e-4:
         return twice, 'cross entropy takes the softmax itself: leave it out of the model'
 
 # %% ../nbs/11_check.ipynb #a11b0d29
+def _knows_labels(logits, y):
+    "Whether more labels are hit than chance would, by far"
+    p, y, n, c = logits.argmax(1).flatten(), y.flatten(), y.numel(), logits.shape[1]
+    if y.min() < 0 or y.max() >= c: return False
+    chance = float((p.bincount(minlength=c)/n)@(y.bincount(minlength=c)/n))
+    return (p == y).float().mean() > chance + max(.15*(1 - chance), 3*math.sqrt(chance*(1 - chance)/n))  # alike samples hit together
+
 @verdict('loss at the start', telling=True)
 def _check_loss(b):
     fresh = any(m.num_batches_tracked == 0 for m in b.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats)
-    with torch.no_grad(): loss = b.loss(train=fresh)  # batch norms without statistics say nothing in evaluation
+    with torch.no_grad(), Functions() as seen: loss = b.loss(train=fresh)  # batch norms without statistics say nothing in evaluation
+    b.last = seen.maker(b.preds) if isinstance(b.preds, torch.Tensor) else None
     if loss.ndim: return False, f'the loss is of shape {tuple(loss.shape)}', 'a loss is a scalar: take its mean'
     s = logits_of(b.preds, b.y)
     if s is not None and loss < -.01: return False, f'{loss:.2f}', _NEGATIVE
@@ -221,7 +243,7 @@ def _check_loss(b):
     if s is None: return None, f'{loss:.3g}; not a classification, whose chance is known', ''
     chance = math.log(s[0].shape[1])
     seen, far = f'{loss:.2f}, chance gives ln {s[0].shape[1]} = {chance:.2f}', max(.7, .35*chance)
-    if loss < chance - far: return None, f'{seen}: is it trained already?', ''
+    if loss < chance - far or _knows_labels(*s): return None, f'{seen}: is it trained already?', ''
     return (bool(loss < chance + far), seen, 'scale the last layer down, or the input; a loss far above chance '
             'is confidently wrong from the start')
 
@@ -275,10 +297,12 @@ def _check_mixing(b):
 # %% ../nbs/11_check.ipynb #a11b0d2d
 @verdict('repeatable')
 def _check_repeatable(b):
-    one, two = main_tensor(b.evaluate()), main_tensor(b.evaluate())
+    with Functions() as seen: one = main_tensor(b.evaluate())
+    two = main_tensor(b.evaluate())
     if one is None: return None, 'the output is not of floating-point numbers', ''
-    return (torch.equal(one, two) or bool((one - two).abs().max() <= 1e-6*one.abs().max()), 'evaluated twice',
-            'something random is left on in evaluation: use nn.Dropout, not F.dropout without training=self.training')
+    if torch.equal(one, two) or bool((one - two).abs().max() <= 1e-6*one.abs().max()): return True, 'evaluated twice', ''
+    if not seen.drops: return None, 'evaluated twice, the outputs differ: it samples, on purpose perhaps', ''
+    return False, 'evaluated twice', 'dropout is left on in evaluation: use nn.Dropout, not F.dropout without training=self.training'
 
 # %% ../nbs/11_check.ipynb #a11b0d2e
 @verdict('last batch')

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from .activations import dead_share
 from .core import patch
-from .data_rules import loss_curve
+from .data_rules import loss_curve, skill_when_new
 from .findings import SEVERITIES, Curve, Finding, Findings, apply_rules, rule
 from .learner import Learner
 from .watch import DiagnoseCB, Run
@@ -39,7 +39,7 @@ def _lr_too_high(run):
     over = worst > np.where(at < 20, .5, .25)                # the first updates of a run may be rough
     if not (over.any() or (peak > 2*run.first + .5 and worst.max() > .1)): return
     k = int(np.argmax(over) if over.any() else worst.argmax())
-    bad = np.quantile(worst, .9) > .25 or peak > 4*run.first or not run.last < .7*run.first
+    bad = np.quantile(worst, .9) > .25 or peak > 4*run.first or not run.last < .7*run.first or any(o.z < 4 for _, o in run.skill[-1:])
     size = f'{worst[k]:.0%} of' if worst[k] < 10 else f'{worst[k]:,.0f} times'
     rose = f' and rose to {peak:.3g}' if peak > 1.02*run.first else f' and ended at {run.last:.3g}'
     yield Finding(int(at[k]), f'an update of {size} the RMS of the weights; the loss began at {run.first:.3g}{rose}',
@@ -109,6 +109,7 @@ def _near_zero(run):
         std, share, differ = r.stds[0], r.near_zero[0], r.signal
         if not (share > .97 and (std < .05 or differ < 1e-3)) or r.last: continue
         if run.learns and r.stds[-1] > 10*std: continue         # it began small on purpose
+        if len(run.inputs) and std > .3*run.inputs[0, 1] and differ > 1e-3: continue  # the input is as small
         level = int(std > 2e-3 and differ > 1e-4) + int(std > .02 and differ > 1e-3) + run.learns
         sample = f', and from sample to sample they differ by {differ:.1e}' if differ < math.inf else ''
         yield Finding(int(r.batches[0]), f'{share:.0%} of its outputs are near zero at first: their standard deviation is '
@@ -130,11 +131,11 @@ def _dead_units(run):
                     advice='initialise again (Kaiming), with biases of zero; or use a leaky ReLU')
         yield Finding(int(r.batches[k]), f'{share[-1]:.0%} of its {alive.shape[1]} units give zero for every input', r.label,
                       float(share[-1]), Curve(r.batches, {'dead': share}, 'share of dead units'),
-                      severity=SEVERITIES[int(share[-1] <= .5) + run.learns], **(born if not len(fewer) else {}))
+                      severity=SEVERITIES[min(2, int(share[-1] <= .5)*(1 + (not len(fewer))) + run.learns)], **(born if not len(fewer) else {}))
 
 # %% ../nbs/13_diagnose.ipynb #d5e004bb
 @rule('saturated', 'critical', 'the inputs of this layer are too large: its slope there is nearly zero',
-      'smaller initial weights, normalised inputs, or a lower learning rate')
+      'smaller initial weights, normalised inputs, or a lower learning rate', unless='same_units')
 def _saturated(run):
     for r in run.bounded:
         if not len(r.batches) or r.last and run.learns: continue  # a sigmoid that is sure of its classes
@@ -148,7 +149,7 @@ def _saturated(run):
 # %% ../nbs/13_diagnose.ipynb #d5e005bb
 @rule('vanishing', 'critical', 'each layer on the way made the signal smaller',
       'an initialisation that keeps the variance (Kaiming, Xavier), normalisation layers, residual connections, '
-      'ReLU in place of sigmoid', unless='diverged')
+      'ReLU in place of sigmoid', unless='diverged clipped')
 def _vanishing(run):
     flows = (run.grads[:20] > 0).any(0)  # (k,) a tensor without any gradient is another matter
     if flows.sum() < 3: return
@@ -171,6 +172,9 @@ def _exploding(run):
     rel, outs = g/np.maximum(run.sizes[0], floor), [r.stds[0] for r in run.layers if len(r.batches)]
     start = float(run.inputs[0, 1]) if len(run.inputs) else min(outs, default=0)
     grows = max(outs, default=0) > 5*start or g[:-1].max(initial=0) > 10*g[-1]  # on the way there, or on the way back
+    if max(outs, default=0) > 20*max(start, 1) and rel.max() <= 5:
+        yield Finding(0, f'outputs with a standard deviation of {max(outs):.3g}, from inputs of {start:.2g}, in the first batch', None, float(max(outs)), loss_curve(run),
+                      severity='warning' if run.learns else '')
     if rel.max() > 5 and g.max() > .1 and grows:
         yield Finding(0, f'a gradient {rel.max():.1f} times its weights in the first batch', run.names[int(rel.argmax())],
                       float(rel.max()), Curve(range(len(rel)), {'gradient': np.where(rel > 0, rel, np.nan)},
@@ -200,18 +204,24 @@ def _slow(run):
                 advice='train longer, or at a higher learning rate: learn.lr_find() tries them all')
 
 # %% ../nbs/13_diagnose.ipynb #fa2b65ea
+_COMPARE = {o for nm in ('CrossEntropy', 'NLL', 'MSE', 'L1', 'SmoothL1', 'Huber', 'BCE', 'BCEWithLogits', 'PoissonNLL') for o in (nm + 'Loss',)} | {
+    'cross_entropy', 'nll_loss', 'mse_loss', 'l1_loss', 'smooth_l1_loss', 'huber_loss', 'binary_cross_entropy', 'binary_cross_entropy_with_logits',
+    'poisson_nll_loss'}  # losses of PyTorch's that compare predictions with targets
+
 _NO_LINK = dict(cause='labels that have nothing to do with the inputs: shuffled by themselves, or read from the wrong column',
                 advice='look at single samples with their labels, where they come out of the loader')
 
 def _knows_nothing(run):
     "Evidence where predictions and targets have nothing to do with each other; None if they have, or nobody knows"
     if not run.skill or sum(o.n for _, o in run.skill) < 200: return None
-    (_, first), (_, last) = run.skill[0], run.skill[-1]
+    first, last = skill_when_new(run), run.skill[-1][1]
     valid = run.valid_skill[-1][1] if run.valid_skill else None
     if not np.isfinite([first.z, last.z]).all() or (valid and not np.isfinite(valid.z)): return None
+    falls = run.last < .9*run.first if run.own_loss else run.last < .6*run.first and run.loss_name not in _COMPARE
+    if falls: return None  # a loss that may have other targets
     if last.z < 4 and (valid is None or valid.z < 6):  # validation on the training data sees what was memorised, too
-        return f'predictions have no more to do with their targets than chance gives: {last.value:+.2f} (1 is all)', last.value < .1
-    if valid and valid.n >= 100 and first.z < 4 and max(o.z for _, o in run.valid_skill) < 4:
+        return f'predictions have no more to do with their targets than chance gives: {last.value:+.2f} (1 is all)', last.value < .2
+    if valid and valid.n >= 100 and first.z < 4 and max(abs(o.z) for _, o in run.valid_skill) < 4:
         return (f'it learns the training samples ({last.value:.2f} above chance) only after it has seen them before, and for validation samples it '
                 f'knows nothing ({valid.value:+.2f})'), True
 
@@ -232,7 +242,7 @@ def _not_learning(run):
     seen = f'the loss began at {run.first:.3g} and ended at {run.last:.3g}, over {n} batches'
     if found := _knows_nothing(run):
         if found[1]: yield Finding(0, f'{seen}; {found[0]}', None, run.last/run.first, curve, **(_slow(run) or _NO_LINK))
-    elif run.skill and np.isfinite(run.skill[-1][1].z): return  # it knows something
+    elif run.own_loss or run.skill and np.isfinite(run.skill[-1][1].z): return  # it knows something, or nobody knows what is wanted
     else:
         chance = math.log(run.n_classes) if run.n_classes else run.first
         early, late = run.loss[:max(5, n//5)].mean(), run.loss[-max(5, n//5):].mean()
@@ -320,7 +330,8 @@ def _weight_decay(run):
     if shrinks > (.7 if pull > 1 else .5) or pull < (.5 if run.decoupled else 1): return
     seen = f'over the run, it takes {1 - math.exp(-pull):.0%} of a weight away' if run.decoupled else f'it is {pull:.2g} times the gradient'
     yield Finding(0, f'weight decay is {run.decay:g}: {seen}, and the weights shrank to {shrinks:.0%}', None, shrinks,
-                  Curve(run.batches, {'weights': np.median(run.sizes/np.maximum(run.sizes[0], 1e-12), 1)}, 'size of the weights / at first'), severity='warning' if run.learns else '')
+                  Curve(run.batches, {'weights': np.median(run.sizes/np.maximum(run.sizes[0], 1e-12), 1)}, 'size of the weights / at first'),
+                  severity='warning' if run.learns and not any(o.value < .4 for _, o in run.valid_skill[-1:]) else '')
 
 @rule('dropout', 'warning', 'next to nothing of the signal is left', 'drop 0.1 to 0.5')
 def _dropout(run):
@@ -332,9 +343,9 @@ def _dropout(run):
 def _batch_norm(run):
     if run.per_channel <= 2: yield Finding(0, f'a batch norm has {run.per_channel} value{"s"*(run.per_channel > 1)} for each channel', None, float(run.per_channel), loss_curve(run))
 
-@rule('same_units', 'critical', 'units that begin with the same weights get the same gradients, and stay copies of each other', 'initialise the weights at random, as PyTorch\'s layers do')
+@rule('same_units', 'critical', 'units that begin with the same weights get nearly the same gradients, and go on computing the same', 'initialise the weights at random, as PyTorch\'s layers do')
 def _same_units(run):
-    if run.copies: yield Finding(0, f'all units of {len(run.copies)} layers are copies of each other: {", ".join(run.copies[:4])}', run.copies[0], None, loss_curve(run))
+    if run.copies: yield Finding(0, f'all units of {len(run.copies)} layers began with the same weights: {", ".join(run.copies[:4])}', run.copies[0], None, loss_curve(run))
 
 # %% ../nbs/13_diagnose.ipynb #d5e008bb
 @patch

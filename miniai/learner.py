@@ -243,7 +243,7 @@ def level(self:Learner, nm, f, *args):
     finally: error = None  # the exception holds this frame, and the frame it: let go
 
 # %% ../nbs/05_learner.ipynb #5594bb06
-_GRADS_UNUSED = ('backward', 'after_backward', 'after_step', 'zero_grad', None)
+_GRADS_UNUSED = ('backward', 'after_backward', 'step', 'after_step', 'zero_grad', None)
 
 @patch
 def _drop_grads(self:Learner, e):

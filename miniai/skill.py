@@ -23,7 +23,7 @@ that is predicted, and that comes, most often, and `labels`, how often each came
 
 class Tally:
     "Counts, over the batches of an epoch, how predictions and targets go together; nothing waits until `skill`"
-    def __init__(self): self.hits = self.sums = self.table = None
+    def __init__(self): self.hits = self.sums = self.limit = None
 
 # %% ../nbs/11a_skill.ipynb #11c00010
 @patch
@@ -52,8 +52,11 @@ def _classes(self:Tally, logits, y):
 @patch
 def _numbers(self:Tally, p, y):
     p, y = (o[:MAX_ROWS, ::max(1, o.shape[1]//64)].float() for o in (p, y))
-    if self.sums is None or self.shift[0].shape != p[:1].shape: self.sums, self.shift = 0, (p[:1].clone(), y[:1].clone())
+    if self.sums is None or self.shift[0].shape != p[:1].shape:
+        self.sums, self.shift, self.limit = 0, (p[:1].clone(), y.median(0, keepdim=True).values), None
     p, y = p - self.shift[0], y - self.shift[1]  # so that large means don't cost digits
+    if self.limit is None: self.limit = 5*y.abs().mean() + 1e-30
+    y = y.clamp(-self.limit, self.limit)  # a few values far out would decide alone
     self.sums = self.sums + torch.stack([torch.ones_like(p), p, y, p*p, y*y, p*y]).sum(1)  # (6, columns)
 
 @patch
@@ -63,13 +66,15 @@ def skill(self:Tally)->Skill:
     if self.sums is None: return None
     n, sp, sy, pp, yy, py = self.sums.double().cpu().numpy()
     cov, var_p, var_y = (py - sp*sy/n).sum(), (pp - sp*sp/n).sum(), (yy - sy*sy/n).sum()
-    ok = var_p > 1e-7*max(pp.sum(), 1e-30) and var_y > 1e-7*max(yy.sum(), 1e-30)
-    r = cov/math.sqrt(var_p*var_y) if ok else math.nan if not np.isfinite(cov) else 0.
+    moves = var_p > 1e-7*max(pp.sum(), 1e-30)
+    if not np.isfinite(cov) or not var_y > 1e-7*max(yy.sum(), 1e-30): r = math.nan  # there is nothing to be known
+    else: r = cov/math.sqrt(var_p*var_y) if moves else 0.
     return Skill(float(r), float(r*math.sqrt(n[0])), float(n[0]))
 
 def _skill_of_classes(hits, preds, labels, table=None):
     n = labels.sum()
     if not n: return None
+    if labels.max() == n: return Skill(math.nan, math.nan, float(n), math.nan, float(preds.max()/n), 1., labels)  # all of one class
     chance = float(preds@labels/n)
     z = (hits - chance)/math.sqrt(max(chance*(1 - chance/n), 1e-9)) if preds.max() < n else 0.  # one answer knows nothing
     best = float(table.reshape(len(labels), -1).max(0).sum()/n) if table is not None else math.nan

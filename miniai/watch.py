@@ -16,7 +16,7 @@ from .check import alike, one_output, rms, sigmoid_twice
 from .core import ModelRef, Scalars, main_tensor, patch
 from .counting import Rows
 from .hooks import HooksCallback
-from .learner import Callback
+from .learner import Callback, TrainCB, TrainLearner
 from .skill import Skill, Tally
 
 # %% ../nbs/12_watch.ipynb #d5e003ba
@@ -65,7 +65,7 @@ class Run:
     eval_mode: int = None             # first training batch with a dropout or batch norm layer in evaluation mode
     numels: np.ndarray = None         # (k,) how many numbers a weight tensor has
     off: list = field(default_factory=list)         # of `frozen`, those with requires_grad=False
-    copies: list = field(default_factory=list)      # weight tensors whose rows were all the same at the end of a fit
+    copies: list = field(default_factory=list)      # weight tensors whose rows were all the same at first, and not zero
     scales: np.ndarray = None         # (k,) standard deviation that PyTorch's layers give such a weight tensor at first
     epoch_ends: list = field(default_factory=list)  # number of the batch after the last one of each training epoch
     skill: list = field(default_factory=list)       # (number of training batches before, `Skill`) of each training epoch
@@ -75,6 +75,7 @@ class Run:
     valid_inputs: np.ndarray = None   # (n, 4) the same of validation inputs
     loss_name: str = ''               # name of the loss function or class
     norms: np.ndarray = None          # (looks,) norm of all gradients as the optimizer takes them
+    own_loss: bool = False            # whether the loss is computed by a method of one's own
     steps: int = None                 # that the optimizer took; None: not known
     unreached: list = field(default_factory=list)   # weight tensors that never had a gradient, not even of zero
     moved: list = field(default_factory=list)       # of `frozen`, those that changed nevertheless
@@ -90,11 +91,12 @@ class Run:
 # %% ../nbs/12_watch.ipynb #12a00009
 def _mean_of_last(x): return float(x[-max(1, len(x)//10):].mean())
 def _first(run):
-    "The loss of the first batch, or what the lower of the first eight give where that one was an exception"
-    return float(max(run.loss[0], np.quantile(run.loss[:8], .25))) if np.isfinite(run.loss[:8]).all() else float(run.loss[0])
+    "The loss of the first batch, or what the lower of the first eight give where that one was low by chance"
+    first, few = float(run.loss[0]), run.loss[:8]
+    return max(first, min(float(np.quantile(few, .25)), 3*abs(first))) if np.isfinite(few).all() else first
 def _learns(run):
-    known = [o for _, o in [*run.skill[-1:], *run.valid_skill[-1:]]]
-    return run.last < .6*run.first or any(o.value > .4 and o.z > 6 for o in known)
+    known = [o for _, o in [*run.skill[-1:], *run.valid_skill[-1:]] if np.isfinite(o.z)]
+    return any(o.value > .4 and o.z > 6 for o in known) or run.last < .6*run.first and (not known or any(o.z > 4 for o in known))
 def _ratio(run):
     "Weights that begin near zero on purpose are compared with the size that weights of their shape usually have"
     floor = 1e-12 if run.scales is None else np.maximum(run.scales, 1e-12)
@@ -246,7 +248,7 @@ class DiagnoseCB(_FromBatches, _FromUpdates, Callback):
         self.weights, self.parts, self._valid, self._tally, self._old, self._hooks = {}, [], Scalars(), Tally(), None, []
         self.norm_stats = HooksCallback(_note_values, _is_norm, every=self.every)
         self.valid_losses, self.looks, self.labels, self.tallies, self.epoch_ends, self.lrs = [], [], [], [], [], array('d')
-        self.off, self.copies = [], []
+        self.off, self.copies, self.own_loss = [], [], False
         self.reached, self.moved, self.metrics, self.steps, self.strangers, self.loss_type = set(), set(), {}, None, 0, None
         self.decay, self.decoupled, self.scheduler, self.dropout, self.loss_name, self._norm = 0., False, '', 0., '', None
         for nm in ('losses', 'left_over', 'twice', 'norms'): setattr(self, nm, Scalars())
@@ -281,12 +283,14 @@ def _about(self:DiagnoseCB, learn):
     self.frozen = [nm for nm, p in self.weights.items() if not p.requires_grad or id(p) not in known]
     self.off = [nm for nm in self.frozen if not self.weights[nm].requires_grad]
     self.strangers = len(known - own)
+    if not self.n: self.copies = [nm for nm, p in self.weights.items() if nm not in self.frozen and _all_rows_equal(p)]
     self._sums = {nm: _sums(self.weights[nm]) for nm in self.frozen}
     if groups: self.decay, self.decoupled = groups[0].get('weight_decay', 0.), isinstance(learn.opt, torch.optim.AdamW)
     self.scheduler = next((type(cb.schedo).__name__ for cb in learn.cbs if getattr(cb, 'schedo', None)), '')
     self.dropout = max([m.p for m in learn.model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)], default=0.)
     loss = getattr(learn.loss_func, 'func', learn.loss_func)  # of a partial
     self.loss_name = getattr(loss, '__name__', type(loss).__name__)
+    self.own_loss = any(getattr(f, '__func__', f) not in (TrainLearner.get_loss, TrainCB.get_loss) for f in learn.listeners('get_loss'))
     self._stepped, self._hooks = False, []
     if hasattr(learn.opt, 'register_step_post_hook'):
         self.steps = self.steps or 0
@@ -323,7 +327,6 @@ def cleanup_fit(self:DiagnoseCB, learn):
     if (m := getattr(learn, 'metrics', None)) is not None:
         rows = [r for r in m.rows if r['phase'] == 'valid']
         self.metrics = {nm: [r.get(nm) for r in rows] for nm in m.metrics}
-    self.copies = [nm for nm, p in self.weights.items() if nm not in self.frozen and _all_rows_equal(p)]
     self._old, self._hooks, self._sums = None, [], {}
     self.weights = {nm: None if p is None else tuple(p.shape) for nm, p in self.weights.items()}
 
@@ -356,7 +359,7 @@ def run(self:DiagnoseCB)->Run:
 
 _WIDTHS = dict(inputs=4, targets=4, row_sums=2, outputs=8, valid_inputs=4)
 _AS_THEY_ARE = ('n_classes', 'broadcast', 'eval_mode', 'epoch_ends', 'loss_name', 'steps', 'strangers', 'decay', 'decoupled',
-                'scheduler', 'dropout', 'metrics')
+                'scheduler', 'dropout', 'metrics', 'own_loss')
 
 def _shape_of(o): return o if isinstance(o, tuple) else tuple(o.shape)
 
