@@ -5,13 +5,16 @@
 # %% auto #0
 __all__ = ['def_device', 'set_seed', 'random_states', 'set_random_states', 'keep_random', 'device_of', 'keep_modes', 'map_nested',
            'to_device', 'to_cpu', 'main_tensor', 'split_batch', 'batch_size', 'length', 'listify', 'Scalars',
-           'ModelRef', 'is_wrapped', 'copied', 'clean_tb', 'clean_ipython_hist', 'clean_mem']
+           'ModelRef', 'is_wrapped', 'copied', 'walk', 'rms', 'logits_of', 'clean_tb', 'clean_ipython_hist',
+           'clean_mem']
 
 # %% ../nbs/00_core.ipynb #e3c64ce1
 import copy, gc, random, sys, traceback, weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from numbers import Integral
+from types import CellType, FunctionType, ModuleType
 import numpy as np, torch
 
 # %% ../nbs/00_core.ipynb #98993de0
@@ -210,6 +213,52 @@ def copied(
         for p, q in zip(o.parameters(), res.parameters()):
             if q.requires_grad != p.requires_grad: q.requires_grad_(p.requires_grad)
     return res
+
+# %% ../nbs/00_core.ipynb #7299fbe1
+_LEAVES = (str, bytes, int, float, complex, type(None), type, ModuleType, torch.Tensor, np.ndarray, torch.nn.Module)
+
+def _inside(o):
+    "What an object holds: the items of a container, the attributes of anything else"
+    if isinstance(o, dict): res = list(o.values())
+    elif isinstance(o, (list, tuple, set, frozenset)): res = list(o)
+    elif isinstance(o, partial): res = [o.func, *o.args, *o.keywords.values()]
+    elif isinstance(o, CellType): res = [o.cell_contents]
+    elif isinstance(o, FunctionType): res = list(o.__closure__ or ())
+    else:
+        slots = [nm for cls in type(o).__mro__ for nm in listify(getattr(cls, '__slots__', ()))]
+        res = [*getattr(o, '__dict__', {}).values(), *(getattr(o, nm, None) for nm in slots), getattr(o, '__self__', None)]
+    return res if len(res) <= 100 else []  # samples, and no parts
+
+def walk(
+    o,          # anything
+    seen=None,  # identities of what was given already
+):
+    "`o` and all that it holds, each once"
+    seen = set() if seen is None else seen
+    if isinstance(o, _LEAVES) or id(o) in seen or len(seen) > 5000: return
+    seen.add(id(o))
+    yield o
+    for v in _inside(o): yield from walk(v, seen)
+
+# %% ../nbs/00_core.ipynb #7299fbf1
+def rms(
+    t,  # tensor
+):
+    "Root mean square of a tensor, (); of a sparse one over all its elements, of a complex one of the absolute values"
+    if (t := t.detach()).is_sparse: return t.coalesce().values().float().square().sum().div(t.numel()).sqrt()
+    return (t.abs() if t.is_complex() else t).float().square().mean().sqrt()
+
+def logits_of(
+    preds,    # of a model
+    targets,  # tuple of what the batch holds for the loss
+):
+    "Logits with the classes second, and integer labels, when this is a classification; else None"
+    y = targets[0] if targets else None
+    if not isinstance(preds, torch.Tensor) or not isinstance(y, torch.Tensor): return None
+    if preds.ndim < 2 or y.is_floating_point() or y.ndim != preds.ndim - 1: return None
+    if preds.shape[:1] + preds.shape[2:] != y.shape == preds.shape[:-1]:  # (n, time, classes)
+        preds = preds.movedim(-1, 1)
+    return (preds, y) if preds.shape[1] > 1 else None  # one number for each sample is no choice between classes
 
 # %% ../nbs/00_core.ipynb #7299fba1
 def patch(f):

@@ -12,13 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import CellType, FunctionType, ModuleType
 import numpy as np, torch
-from torch import nn
 from torch.utils.data import DataLoader, Dataset, default_collate
 from torchvision.datasets import FashionMNIST
 from torchvision.datasets.mnist import read_image_file, read_label_file
-from .core import keep_random, length, listify, map_nested, patch, to_device
+from .core import keep_random, length, map_nested, patch, to_device, walk
 from .standin import CLASSES, standin
 _all_ = ['CLASSES', 'standin']  # to be had from here, too
 
@@ -161,28 +159,6 @@ def bytes_to_float(
     x, *rest = b
     return x.unsqueeze(1).to(torch.float32).div_(255), *rest
 
-# %% ../nbs/01_data.ipynb #5675da76
-_LEAVES = (str, bytes, int, float, complex, type(None), type, ModuleType, torch.Tensor, np.ndarray, nn.Module)
-
-def _inside(o):
-    "What an object holds: the items of a container, the attributes of anything else"
-    if isinstance(o, dict): res = list(o.values())
-    elif isinstance(o, (list, tuple, set, frozenset)): res = list(o)
-    elif isinstance(o, partial): res = [o.func, *o.args, *o.keywords.values()]
-    elif isinstance(o, CellType): res = [o.cell_contents]
-    elif isinstance(o, FunctionType): res = list(o.__closure__ or ())
-    else:
-        slots = [nm for cls in type(o).__mro__ for nm in listify(getattr(cls, '__slots__', ()))]
-        res = [*getattr(o, '__dict__', {}).values(), *(getattr(o, nm, None) for nm in slots), getattr(o, '__self__', None)]
-    return res if len(res) <= 100 else []  # samples, and no parts
-
-def _walk(o, seen):
-    "`o` and all that it holds, each once"
-    if isinstance(o, _LEAVES) or id(o) in seen or len(seen) > 5000: return
-    seen.add(id(o))
-    yield o
-    for v in _inside(o): yield from _walk(v, seen)
-
 # %% ../nbs/01_data.ipynb #5675da80
 def _restorer(o):
     "What puts a random-number generator or an epoch back to what it is now; None for anything else"
@@ -205,7 +181,7 @@ def keep_order(
     if isinstance(dl, Iterator):
         raise TypeError(f"{type(dl).__name__} can be read once, and a look would take its first batch away: "
                         "give a loader that can be iterated again, as a list or a DataLoader")
-    restorers = [f for f in map(_restorer, _walk(dl, set())) if f]
+    restorers = [f for f in map(_restorer, walk(dl)) if f]
     try:
         with keep_random(): yield
     finally:

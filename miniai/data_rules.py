@@ -90,6 +90,7 @@ def _double_softmax(run):
 _BINARY = 'BCELoss', 'binary_cross_entropy', 'BCEWithLogitsLoss', 'binary_cross_entropy_with_logits'
 _ABSOLUTE = 'L1Loss', 'l1_loss', 'SmoothL1Loss', 'smooth_l1_loss', 'HuberLoss', 'huber_loss'
 
+# %% ../nbs/12b_data_rules.ipynb #7c86e1e9
 def _pair(run):
     "What doesn't fit together: evidence, cause and advice; None if all does"
     o, classes = run.outputs, bool(run.n_classes)
@@ -137,6 +138,7 @@ def skill_when_new(run):
     first, second = run.skill[0][1], run.skill[min(1, len(run.skill) - 1)][1]
     return second if second.value > .3 and second.z > 6 else first
 
+# %% ../nbs/12b_data_rules.ipynb #1b8fea17
 def _labels_differ(run):
     "Evidence, cause and advice where the labels of the validation data are others; None if they aren't"
     if not run.skill or not run.valid_skill: return None
@@ -216,3 +218,51 @@ def _overfitting(run):
     yield Finding(int(at[k]), f'the validation loss went from {valid[k]:.3g} after epoch {k} to {late:.3g}, while the training '
                   f'loss fell to {train:.3g}{seen}', None, float(rise), Curve(at, {'validation': valid, 'training': means}, 'loss'),
                   severity='note' if mild else '')
+
+# %% ../nbs/12b_data_rules.ipynb #13a00041
+@rule('schedule', 'critical', 'the scheduler takes the learning rate down too soon, as one meant for epochs does when it steps with each batch',
+      'step it once an epoch (EpochSchedCB), or give it the length of the run in batches')
+def _schedule(run):
+    n, top = len(run.lr), np.nanmax(run.lr, initial=0)
+    low = np.nonzero(run.lr < 1e-3*top)[0]
+    if n < 20 or not len(low) or low[0] < int(np.argmax(run.lr)) or low[0] > n//2 or (run.lr[low[0]:] > 1e-3*top).any(): return
+    nm = run.scheduler or 'something'
+    yield Finding(int(low[0]), f'{nm} took the learning rate from {top:.3g} to {run.lr[-1]:.1g}; from batch {low[0]} of {n} on it is below a thousandth', None,
+                  float(run.lr[-1]/top), Curve(range(n), {'learning rate': np.maximum(run.lr, 1e-30)}, 'learning rate', log=True),
+                  severity='warning' if run.learns else '')
+
+def _typical(run): return float(np.nanmedian(run.ratio)) if run.ratio.size else math.nan
+
+@rule('clipped', 'critical', 'the gradients are clipped to a norm that is far below theirs', 'clip to a norm that only the largest exceed; their median is '
+      'a good start. 1.0 is common')
+def _clipped(run):
+    norms = run.norms[np.isfinite(run.norms) & (run.norms > 0)] if run.norms is not None else np.zeros(0)
+    if len(norms) < 8 or norms[1:].std() > 1e-3*norms.mean() or not _typical(run) < 3e-4 or run.learns: return
+    yield Finding(0, f'the norm of all gradients is {norms.mean():.2g} in every step, and the typical update {_typical(run):.1e} of the weights', None,
+                  float(norms.mean()), Curve(range(len(norms)), {'norm': norms}, 'norm of the gradients', 'step looked at', True, False))
+
+# %% ../nbs/12b_data_rules.ipynb #13a00042
+@rule('weight_decay', 'critical', 'weight decay pulls the weights to zero faster than the gradients move them', 'weight decay between 0 and 0.1 (0.01 is common with AdamW, 1e-4 with SGD)')
+def _weight_decay(run):
+    if not run.decay or not run.sizes.size or len(run.batches) < 5: return
+    shrinks = float(np.median(run.sizes[-1]/np.maximum(run.sizes[0], 1e-12)))
+    pull = float(run.decay*run.lr[np.isfinite(run.lr)].sum()) if run.decoupled else float(np.nanmedian(run.decay*run.sizes/np.maximum(run.grads, 1e-12)))
+    if shrinks > (.7 if pull > 1 else .5) or pull < (.5 if run.decoupled else 1): return
+    seen = f'over the run, it takes {1 - math.exp(-pull):.0%} of a weight away' if run.decoupled else f'it is {pull:.2g} times the gradient'
+    yield Finding(0, f'weight decay is {run.decay:g}: {seen}, and the weights shrank to {shrinks:.0%}', None, shrinks,
+                  Curve(run.batches, {'weights': np.median(run.sizes/np.maximum(run.sizes[0], 1e-12), 1)}, 'size of the weights / at first'),
+                  severity='warning' if run.learns and not any(o.value < .4 for _, o in run.valid_skill[-1:]) else '')
+
+@rule('dropout', 'warning', 'next to nothing of the signal is left', 'drop 0.1 to 0.5')
+def _dropout(run):
+    if run.dropout >= .85:
+        yield Finding(0, f'a dropout layer drops {run.dropout:.0%} of its inputs', None, run.dropout, loss_curve(run), severity='warning' if run.learns else 'critical')
+
+@rule('batch_norm', 'warning', 'batches too small for statistics: what they make of one or two values is noise, and other than in evaluation',
+      'larger batches, or GroupNorm or LayerNorm, which look at each sample by itself')
+def _batch_norm(run):
+    if run.per_channel <= 2: yield Finding(0, f'a batch norm has {run.per_channel} value{"s"*(run.per_channel > 1)} for each channel', None, float(run.per_channel), loss_curve(run))
+
+@rule('same_units', 'critical', 'units that begin with the same weights get nearly the same gradients, and go on computing the same', 'initialise the weights at random, as PyTorch\'s layers do')
+def _same_units(run):
+    if run.copies: yield Finding(0, f'all units of {len(run.copies)} layers began with the same weights: {", ".join(run.copies[:4])}', run.copies[0], None, loss_curve(run))

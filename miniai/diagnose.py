@@ -66,6 +66,7 @@ def _why_not_finite(run, lost):
                     advice='NaNGuardCB() keeps the batch where it begins: look at its data first')
     return {}
 
+# %% ../nbs/13_diagnose.ipynb #ebc32940
 @rule('non_finite', 'critical', 'numbers grew beyond what the type holds, or log(0) or a division by zero',
       'lower the learning rate, clip the gradients, look at the data for NaN; NaNGuardCB() keeps the batch where it begins')
 def _non_finite(run):
@@ -225,6 +226,7 @@ def _knows_nothing(run):
         return (f'it learns the training samples ({last.value:.2f} above chance) only after it has seen them before, and for validation samples it '
                 f'knows nothing ({valid.value:+.2f})'), True
 
+# %% ../nbs/13_diagnose.ipynb #15ddef2c
 @rule('not_learning', 'critical', 'a learning rate that is far from right, no signal that reaches the weights, or labels that '
       'have nothing to do with the inputs', 'learn.check() looks for mistakes, and whether a batch can be memorised; '
       'learn.lr_find() for a learning rate',
@@ -290,6 +292,7 @@ def _moves(run, name):
     if still.all(): return loss_curve(run)
     return Curve(run.batches, {'the median of the others': np.median(run.ratio[:, ~still], 1), name: run.batches*0}, 'update / weights')
 
+# %% ../nbs/13_diagnose.ipynb #dbe7a980
 @rule('not_in_optimizer', 'warning', 'the optimizer was made for other parameters: before layers were exchanged, or for a part of them',
       'make the optimizer after the model is complete, from all of model.parameters()')
 def _not_in_optimizer(run):
@@ -298,54 +301,6 @@ def _not_in_optimizer(run):
     n, known = len(run.names) + len(run.frozen), f', which knows {run.strangers} parameters that are not in the model'*bool(run.strangers)
     yield Finding(0, f'{len(names)} of {n} weight tensors are not in the optimizer{known}: {", ".join(names[:4])}', names[0], len(names)/n, loss_curve(run),
                   severity='critical' if run.strangers or len(names) == n or not run.learns else '')
-
-# %% ../nbs/13_diagnose.ipynb #13a00041
-@rule('schedule', 'critical', 'the scheduler takes the learning rate down too soon, as one meant for epochs does when it steps with each batch',
-      'step it once an epoch (EpochSchedCB), or give it the length of the run in batches')
-def _schedule(run):
-    n, top = len(run.lr), np.nanmax(run.lr, initial=0)
-    low = np.nonzero(run.lr < 1e-3*top)[0]
-    if n < 20 or not len(low) or low[0] < int(np.argmax(run.lr)) or low[0] > n//2 or (run.lr[low[0]:] > 1e-3*top).any(): return
-    nm = run.scheduler or 'something'
-    yield Finding(int(low[0]), f'{nm} took the learning rate from {top:.3g} to {run.lr[-1]:.1g}; from batch {low[0]} of {n} on it is below a thousandth', None,
-                  float(run.lr[-1]/top), Curve(range(n), {'learning rate': np.maximum(run.lr, 1e-30)}, 'learning rate', log=True),
-                  severity='warning' if run.learns else '')
-
-def _typical(run): return float(np.nanmedian(run.ratio)) if run.ratio.size else math.nan
-
-@rule('clipped', 'critical', 'the gradients are clipped to a norm that is far below theirs', 'clip to a norm that only the largest exceed; their median is '
-      'a good start. 1.0 is common')
-def _clipped(run):
-    norms = run.norms[np.isfinite(run.norms) & (run.norms > 0)] if run.norms is not None else np.zeros(0)
-    if len(norms) < 8 or norms[1:].std() > 1e-3*norms.mean() or not _typical(run) < 3e-4 or run.learns: return
-    yield Finding(0, f'the norm of all gradients is {norms.mean():.2g} in every step, and the typical update {_typical(run):.1e} of the weights', None,
-                  float(norms.mean()), Curve(range(len(norms)), {'norm': norms}, 'norm of the gradients', 'step looked at', True, False))
-
-# %% ../nbs/13_diagnose.ipynb #13a00042
-@rule('weight_decay', 'critical', 'weight decay pulls the weights to zero faster than the gradients move them', 'weight decay between 0 and 0.1 (0.01 is common with AdamW, 1e-4 with SGD)')
-def _weight_decay(run):
-    if not run.decay or not run.sizes.size or len(run.batches) < 5: return
-    shrinks = float(np.median(run.sizes[-1]/np.maximum(run.sizes[0], 1e-12)))
-    pull = float(run.decay*run.lr[np.isfinite(run.lr)].sum()) if run.decoupled else float(np.nanmedian(run.decay*run.sizes/np.maximum(run.grads, 1e-12)))
-    if shrinks > (.7 if pull > 1 else .5) or pull < (.5 if run.decoupled else 1): return
-    seen = f'over the run, it takes {1 - math.exp(-pull):.0%} of a weight away' if run.decoupled else f'it is {pull:.2g} times the gradient'
-    yield Finding(0, f'weight decay is {run.decay:g}: {seen}, and the weights shrank to {shrinks:.0%}', None, shrinks,
-                  Curve(run.batches, {'weights': np.median(run.sizes/np.maximum(run.sizes[0], 1e-12), 1)}, 'size of the weights / at first'),
-                  severity='warning' if run.learns and not any(o.value < .4 for _, o in run.valid_skill[-1:]) else '')
-
-@rule('dropout', 'warning', 'next to nothing of the signal is left', 'drop 0.1 to 0.5')
-def _dropout(run):
-    if run.dropout >= .85:
-        yield Finding(0, f'a dropout layer drops {run.dropout:.0%} of its inputs', None, run.dropout, loss_curve(run), severity='warning' if run.learns else 'critical')
-
-@rule('batch_norm', 'warning', 'batches too small for statistics: what they make of one or two values is noise, and other than in evaluation',
-      'larger batches, or GroupNorm or LayerNorm, which look at each sample by itself')
-def _batch_norm(run):
-    if run.per_channel <= 2: yield Finding(0, f'a batch norm has {run.per_channel} value{"s"*(run.per_channel > 1)} for each channel', None, float(run.per_channel), loss_curve(run))
-
-@rule('same_units', 'critical', 'units that begin with the same weights get nearly the same gradients, and go on computing the same', 'initialise the weights at random, as PyTorch\'s layers do')
-def _same_units(run):
-    if run.copies: yield Finding(0, f'all units of {len(run.copies)} layers began with the same weights: {", ".join(run.copies[:4])}', run.copies[0], None, loss_curve(run))
 
 # %% ../nbs/13_diagnose.ipynb #d5e008bb
 @patch

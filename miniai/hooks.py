@@ -141,6 +141,7 @@ class Record:
         return f"{self.name}: {'+'.join(inner) or type(m).__name__}"
     def __repr__(self): return f'Record({self.label})'
 
+# %% ../nbs/08_hooks.ipynb #176c4552
 def _refuse_compiled(model, found):
     for nm, m in model.named_modules():
         inside = [k for k, o in found.items() if isinstance(m, torch.jit.ScriptModule) and o is not m

@@ -172,6 +172,7 @@ class FitState:
             own.clear()
             own.update(self.outer)
 
+# %% ../nbs/05_learner.ipynb #31441ea8
 def _loop_functions():
     "All that is called between a fit and a listener"
     levels = Loop._fit, Loop._one_epoch, Loop._one_batch

@@ -251,11 +251,12 @@ def _cat(batches):
     if isinstance(first, torch.Tensor): return torch.cat(batches)
     if isinstance(first, dict): return {nm: _cat([b[nm] for b in batches]) for nm in first}
     return tuple(map(_cat, zip(*batches)))
+
+# %% ../nbs/19_resnet.ipynb #ddbd3ca7
 def _check_nested(preds, model):
-    if isinstance(preds, (torch.Tensor, tuple, list, dict)):
-        inner = preds.values() if isinstance(preds, dict) else preds if isinstance(preds, (tuple, list)) else ()
-        for o in inner: _check_nested(o, model)
-        return
+    inner = preds.values() if isinstance(preds, dict) else preds if isinstance(preds, (tuple, list)) else ()
+    for o in inner: _check_nested(o, model)
+    if isinstance(preds, (torch.Tensor, tuple, list, dict)): return
     raise TypeError(f"{model} gives a {type(preds).__name__}, which can't be put together batch by batch: give a tensor, or tuples "
                     "and dicts of them; a callback with after_predict can take out of it what you want")
 def _lone(o): return o[0] if isinstance(o, tuple) and len(o) == 1 else o or None

@@ -191,6 +191,7 @@ class HasLearnCB(Callback):
     def before_fit(self, learn): self.learn = learn
     def cleanup_fit(self, learn): self.learn = None
 
+# %% ../nbs/16_schedule.ipynb #97fb6ab6
 class RecorderCB(HasLearnCB):
     "Record numbers after each training batch: `RecorderCB(lr=lambda cb: cb.pg['lr'])`"
     order = 20
@@ -215,12 +216,14 @@ class RecorderCB(HasLearnCB):
         "The settings of the optimizer's first parameter group"
         return self.learn.opt.param_groups[0]
 
-    def after_batch(self, learn):
-        if learn.training:
-            for nm, f in self.fs.items():
-                v = f(self)
-                if not len(self.recs[nm]) and isinstance(v, torch.Tensor) and not v.ndim: self.recs[nm] = Scalars()
-                self.recs[nm].append(v.detach().clone() if isinstance(v, torch.Tensor) else v)
+# %% ../nbs/16_schedule.ipynb #16b00060
+@patch
+def after_batch(self:RecorderCB, learn):
+    if learn.training:
+        for nm, f in self.fs.items():
+            v = f(self)
+            if not len(self.recs[nm]) and isinstance(v, torch.Tensor) and not v.ndim: self.recs[nm] = Scalars()
+            self.recs[nm].append(v.detach().clone() if isinstance(v, torch.Tensor) else v)
 
 # %% ../nbs/16_schedule.ipynb #c3fc898e
 @patch
