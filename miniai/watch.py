@@ -124,8 +124,7 @@ def _is_act(m):
 def _frozen_norm(m):  # a batch norm whose weights don't train belongs in evaluation mode
     return _is_norm(m) and m.affine and not any(p.requires_grad for p in m.parameters())
 def _is_norm(m): return isinstance(m, nn.modules.batchnorm._BatchNorm)
-def _note_values(rec, mod, inp, outp):
-    "How many values a batch norm has for each channel, at least"
+def _note_values(rec, mod, inp, outp):  # how many values a batch norm has for each channel, at least
     rec.n = min(getattr(rec, 'n', math.inf), inp[0].numel()//max(1, inp[0].shape[1])) if mod.training else getattr(rec, 'n', math.inf)
 def _has_modes(m): return isinstance(m, nn.modules.dropout._DropoutNd) or _is_norm(m)
 
@@ -135,8 +134,7 @@ MAX_SAMPLES = 256  # of a batch, whose activations are looked at
 class _Signals(ActivationStats):
     "Statistics, and how much the outputs for the first 32 samples differ from each other"
     def _append(self, rec, mod, inp, outp):
-        x = main_tensor(outp)
-        if x is not None and x.ndim > 1: x = x[:MAX_SAMPLES]  # enough for shares
+        x = t[:MAX_SAMPLES] if (t := main_tensor(outp)) is not None and t.ndim > 1 else t  # enough for shares
         super()._append(rec, mod, inp, x)
         rec.at = None if x is None else x.data_ptr()
         if hasattr(rec, 'signal') or x is None or not x.ndim or len(x) < 2: return
@@ -156,10 +154,9 @@ def _parts(learn):
 class _FromBatches:
     "What batches tell a `DiagnoseCB`"
     def after_predict(self, learn):
-        if not learn.training:
-            if len(self.valid_inputs) < 50 and (x := main_tensor(learn.inputs)) is not None: self.valid_inputs.append(about_input(x))
-            return
-        if not self._looks(): return
+        x = main_tensor(learn.inputs)
+        if not learn.training and x is not None and len(self.valid_inputs) < 50: self.valid_inputs.append(about_input(x))
+        if not learn.training or not self._looks(): return
         if self.eval_mode is None and any(_has_modes(m) and not m.training
                                           and not _frozen_norm(m) for m in learn.model.modules()): self.eval_mode = self.n
         x, preds, y = _parts(learn)
