@@ -229,6 +229,8 @@ class RandErase(nn.Module):
         self.pct, self.max_num = pct, max_num
     def forward(self, x): return rand_erase(x, self.pct, self.max_num)
 
+# %% ../nbs/19_resnet.ipynb #9ff00d89
+#| code-fold: true
 class RandCopy(RandErase):
     "`rand_copy` as a layer"
     def forward(self, x): return rand_copy(x, self.pct, self.max_num)
