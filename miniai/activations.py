@@ -264,6 +264,8 @@ def overview(self:StatsPlots,
     fig.suptitle(self._title(title, start, n, total, 'overview'))
     return self._shown(fig)
 
+for nm in ('plot_stats', 'color_dim', 'dead_chart', 'overview'): setattr(StatsPlots, nm, close_on_error()(getattr(StatsPlots, nm)))
+
 # %% ../nbs/10_activations.ipynb #247c891e
 class GradientStats(ActivationStats):
     "The same for the gradients of the loss with respect to the layers' outputs; the range follows the first batch"

@@ -213,6 +213,7 @@ def listeners(self:Learner, nm):
 @patch
 def callback(self:Learner, method_nm):
     "Announce an event: call its listeners"
+    f = None  # nobody yet, for an interrupt at this very place
     try: fs = self.state.listeners[method_nm]
     except (AttributeError, KeyError): fs = self.listeners(method_nm)
     try:

@@ -214,5 +214,5 @@ def short_traceback(
     frames, res = [], None
     while tb: frames.append(tb); tb = tb.tb_next
     for o in reversed(frames):
-        if o.tb_frame.f_code not in hidden: res = types.TracebackType(res, o.tb_frame, o.tb_lasti, o.tb_lineno)
+        if o.tb_frame.f_code not in hidden: res = types.TracebackType(res, o.tb_frame, o.tb_lasti, o.tb_lineno or o.tb_frame.f_code.co_firstlineno)
     return res

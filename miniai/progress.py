@@ -175,6 +175,7 @@ def _all_rows(self:ProgressCB, learn):
 
 # %% ../nbs/07_progress.ipynb #12be382d
 @patch
+@close_on_error()
 def plot_loss(self:ProgressCB,
     log=False,  # a logarithmic axis for the loss
 ):

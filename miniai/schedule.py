@@ -16,7 +16,7 @@ from .copies import probe, runs_in_tools
 from .core import ModelRef, Scalars, length, listify, patch
 from .data import keep_order
 from .learner import Callback, CancelFitException, Learner
-from .plot import as_text, get_grid, mark_fits, shown_once
+from .plot import as_text, close_on_error, get_grid, mark_fits, shown_once
 from .progress import smooth
 _all_ = ['probe', 'runs_in_tools']  # to be had from here, too
 
@@ -79,6 +79,7 @@ def __repr__(self:LRFinderCB):
     return f'LRFinderCB of {n} learning rates from {self.lrs[0]:.2g} to {self.lrs[-1]:.2g}: {rates}; see plot()'
 
 @patch
+@close_on_error()
 def plot(self:LRFinderCB):
     "Loss by learning rate, with the suggestions; returns the figure"
     if not self.lrs: raise ValueError('nothing is recorded yet: run learn.lr_find(), then plot what it returns')
@@ -237,6 +238,7 @@ def values(self:RecorderCB,
     return np.array([v.float().cpu().numpy() if isinstance(v, torch.Tensor) else v for v in vs])
 
 @patch
+@close_on_error()
 def plot(self:RecorderCB):
     "A curve for each name, by training batch; returns the figure"
     if not any(map(len, self.recs.values())): raise ValueError('nothing is recorded yet: run learn.fit(1), then plot')
