@@ -144,9 +144,8 @@ class Record:
 # %% ../nbs/08_hooks.ipynb #176c4552
 def _refuse_compiled(model, found):
     for nm, m in model.named_modules():
-        inside = [k for k, o in found.items() if isinstance(m, torch.jit.ScriptModule) and o is not m
-                  and (not nm or k.startswith(nm + '.'))]
-        if inside:
+        scripted = isinstance(m, torch.jit.ScriptModule)
+        if scripted and (inside := [k for k, o in found.items() if o is not m and (not nm or k.startswith(nm + '.'))]):
             raise TypeError(f"{nm or 'the model'} is TorchScript, which doesn't call hooks on its layers, as {inside[0]}: "
                             "watch the plain model, and script or trace it afterwards")
         if isinstance(m, nn.DataParallel):
