@@ -112,7 +112,7 @@ def alive_units(
     "For each unit, whether any of its values is other than zero, (units,) bool"
     x = x.reshape(math.prod(x.shape[:dim]), x.shape[dim], math.prod(x.shape[dim + 1:]))
     if x.device.type != 'cpu': return (x != 0).any(2).any(0)
-    n = 8 if x.numel() > SMALL else len(x)  # most units show up in the first samples: only the others are looked for
+    n = len(x) if x.numel() < SMALL else 8  # most units show up in the first samples: only the others are looked for
     first, rest = x[:n], x[n:]
     alive = torch.from_numpy(first.numpy().any((0, 2)))
     if not alive.all() and len(rest): alive[~alive] = (rest[:, ~alive] != 0).any(2).any(0)
