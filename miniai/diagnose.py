@@ -155,7 +155,8 @@ def _vanishing(run):
     flows = (run.grads[:20] > 0).any(0)  # (k,) a tensor without any gradient is another matter
     if flows.sum() < 3: return
     g, names = np.nanmedian(run.grads[:20][:, flows], 0), [nm for nm, o in zip(run.names, flows) if o]
-    low, fades = int(np.argmin(g[:-1])), (g[:len(g)//2] < .01*g[-1]).all()
+    norms = g if run.numels is None else g*np.sqrt(run.numels[flows])  # a large tensor has a small RMS for the same step
+    low, fades = int(np.argmin(g[:-1])), all((o[:len(g)//2] < .01*o[-1]).all() for o in (g, norms))
     if not (fades or (g[:-1].max() < 3e-5 and run.last > .9*run.first)): return
     seen = (f"the RMS of its gradient is {g[low]/max(g[-1], 1e-30):.1e} of the last layer's" if fades
             else f'the RMS of its gradient is {g[low]:.1e}, and the loss does not move')
