@@ -123,7 +123,7 @@ def checked_lr(
     if not ok: raise ValueError(f"lr={lr!r}: a learning rate is a number above 0")
     return lr
 
-def _params(opt): return [p for g in opt.param_groups for p in g['params']]
+def _params(opt): return [p for g in getattr(opt, 'param_groups', []) for p in g['params']]  # none of an optimizer of your own
 
 @patch
 def new_opt(self:Learner, lr):
@@ -135,7 +135,7 @@ def new_opt(self:Learner, lr):
     except TypeError as e:
         e.add_note('miniai: opt_func was called with the parameters and the learning rate, as optim.SGD is')
         raise
-    if type(old) is not type(opt) or len(_params(old)) != len(_params(opt)): return opt
+    if type(old) is not type(opt) or not _params(opt) or len(_params(old)) != len(_params(opt)): return opt
     if all(a is b for a, b in zip(_params(old), _params(opt))):
         opt.load_state_dict({**opt.state_dict(), 'state': old.state_dict()['state']})
     return opt
