@@ -485,6 +485,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                 'miniai.metrics.row_text': ('metrics.html#row_text', 'miniai/metrics.py')},
             'miniai.models': { 'miniai.models.cnn': ('models.html#cnn', 'miniai/models.py'),
                                'miniai.models.conv': ('models.html#conv', 'miniai/models.py'),
+                               'miniai.models.get_model': ('models.html#get_model', 'miniai/models.py'),
                                'miniai.models.init_weights': ('models.html#init_weights', 'miniai/models.py'),
                                'miniai.models.mlp': ('models.html#mlp', 'miniai/models.py')},
             'miniai.optim': { 'miniai.optim.Muon': ('optim.html#muon', 'miniai/optim.py'),
