@@ -27,7 +27,7 @@ class DeviceCB(Callback):
         if learn.opt is None: return
         if any(a is not b for a, b in zip(old, learn.model.parameters())):  # some devices make new parameters
             learn.opt = learn.opt_func(learn.model.parameters(), learn.opt.param_groups[0]['lr'])
-        elif getattr(learn.opt, 'state', None): learn.opt.load_state_dict(learn.opt.state_dict())  # its state moves along
+        elif hasattr(learn.opt, 'load_state_dict') and learn.opt.state: learn.opt.load_state_dict(learn.opt.state_dict())  # its state moves along
 
     def before_batch(self, learn): learn.batch = to_device(learn.batch, self._to)
 
