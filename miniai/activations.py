@@ -326,6 +326,7 @@ def ratios(self:UpdateStats)->dict:
     return {nm: r.ratio.array(1)[:, 0] for nm, r in self.records.items()}
 
 @patch
+@close_on_error()
 def plot_ratios(self:UpdateStats,
     start:int=0,  # first weight tensor to show
     ax=None,      # Axes to draw on, without a legend; None makes a new figure

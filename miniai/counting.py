@@ -29,6 +29,7 @@ _scratch = _Scratch()
 
 def _codes(x, scale):
     "Number of the bin of each value, from 0 to 80; `x` is flat, without NaN, and not longer than the memory for it"
+    if x.numel() < SMALL: return torch.from_numpy(np.clip(x.numpy()*scale, -HALF, HALF).astype(np.int8) + np.int8(HALF))
     n, k, res = x.numel(), _scratch.scaled.numel(), _scratch.codes[:x.numel()]
     for i in range(0, n, k):
         part = x[i:i + k]
@@ -52,7 +53,7 @@ def count_cpu(
             res[[NEG_INF, UNDER, ZERO, OVER, NAN, POS_INF]] += [neg, -neg, -nan, -pos, nan, pos]
             part = part.nan_to_num(0., math.inf, -math.inf)
         code = _codes(part, scale)
-        if len(code) < SMALL: res[SIGNED] += np.bincount(code.numpy(), minlength=81); continue
+        if part.numel() < SMALL: res[SIGNED] += np.bincount(code.numpy(), minlength=81); continue
         if len(code) % 2: res[UNDER + int(code[-1])] += 1; code = code[:-1]
         tables.append(torch.bincount(code.view(torch.int16), minlength=81*256))
     if tables:
@@ -80,11 +81,13 @@ def moments(
 ):
     "Mean, standard deviation, and whether every value is finite"
     n = x.numel()
-    k = n//1024*1024
-    rows, rest = x[:k].view(-1, 1024), x[k:].double()
-    sums, norms = rows.sum(1).double(), torch.linalg.vector_norm(rows, dim=1).double()
-    s, q = float(sums.sum()), float(norms.dot(norms))
-    if k < n: s += float(rest.sum()); q += float(rest.dot(rest))
+    k = n//1024*1024 if n >= SMALL else 0
+    rest = x[k:].double().numpy()
+    s, q = float(rest.sum()), float(rest.dot(rest))
+    if k:
+        rows = x[:k].view(-1, 1024)
+        norms = torch.linalg.vector_norm(rows, dim=1).double()
+        s += float(rows.sum(1).double().sum()); q += float(norms.dot(norms))
     finite = math.isfinite(s) and math.isfinite(q)
     if not finite: x = x.double(); s = float(x.sum()); finite = bool(x.isfinite().all())
     mean = s/n
@@ -112,8 +115,8 @@ def alive_units(
     "For each unit, whether any of its values is other than zero, (units,) bool"
     x = x.reshape(math.prod(x.shape[:dim]), x.shape[dim], math.prod(x.shape[dim + 1:]))
     if x.device.type != 'cpu': return (x != 0).any(2).any(0)
-    n = len(x) if x.numel() < SMALL else 8  # most units show up in the first samples: only the others are looked for
-    first, rest = x[:n], x[n:]
+    if x.numel() < SMALL: return torch.from_numpy(x.numpy().any((0, 2)))
+    first, rest = x[:8], x[8:]  # most units show up in the first samples: only the others are looked for
     alive = torch.from_numpy(first.numpy().any((0, 2)))
     if not alive.all() and len(rest): alive[~alive] = (rest[:, ~alive] != 0).any(2).any(0)
     return alive
@@ -142,7 +145,7 @@ class Rows:
     def __init__(self, dtype): self.dtype, self.chunks, self.n, self.used = dtype, [], 0, 0
     def append(self, row):
         "Add a row, a 1-d tensor"
-        if not self.chunks or self.used == len(self.chunks[-1]):
+        if not self.chunks or self.used == self.chunks[-1].shape[0]:
             self.chunks.append(torch.empty((max(16, self.n // 10), len(row)), dtype=self.dtype, device=row.device))
             self.used = 0
         self.chunks[-1][self.used] = row
@@ -251,12 +254,12 @@ def append(self:LayerStats,
     else: num = torch.stack(torch.std_mean(x)[::-1])
     if self.hist_max is None: self._set_range(num[1])
     scale, alive = HALF/(self.hist_max or 10.), alive_units(x, dim % x.ndim)
-    if len(self) and len(alive) != self.n_units:
-        raise ValueError(f'the layer gave {self.n_units} units and now {len(alive)}: name the dimension that counts them, '
+    if self._num.n and alive.numel() != self.n_units:
+        raise ValueError(f'the layer gave {self.n_units} units and now {alive.numel()}: name the dimension that counts them, '
                          'unit_dim=…, or use a new callback for the changed model')
     self._hist.append(torch.from_numpy(count_cpu(flat, scale, finite)) if on_cpu else count_device(flat, scale))
     self._num.append(num); self._alive.append(pack_bits(alive))
-    self.n_units = len(alive)
+    self.n_units = alive.numel()
 
 # %% ../nbs/09_counting.ipynb #09b00002
 DeadUnit = namedtuple('DeadUnit', 'layer unit death revival')

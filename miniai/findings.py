@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from .check import wrapped
 from .core import patch
-from .plot import as_text, shown_once
+from .plot import as_text, close_on_error, shown_once
 
 # %% ../nbs/12a_findings.ipynb #12b00007
 SEVERITIES = 'critical', 'warning', 'note'
@@ -58,6 +58,7 @@ def _draw(f, ax):
 
 # %% ../nbs/12a_findings.ipynb #12b00023
 @patch
+@close_on_error()
 def plot(self:Finding,
     figsize=(4.5, 2.6),  # inches
 ):

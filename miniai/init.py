@@ -14,6 +14,7 @@ from .core import clean_ipython_hist, clean_mem, clean_tb, keep_modes
 from .hooks import Hooks
 from .learner import Callback
 from .models import init_weights
+from .plot import close_on_error
 _all_ = ['init_weights', 'clean_mem', 'clean_tb', 'clean_ipython_hist']  # to be had from here, too
 
 # %% ../nbs/18_init.ipynb #fb6458b3
@@ -65,6 +66,7 @@ class GeneralRelu(nn.Module):
                                            if (v := getattr(self, nm)) is not None)
 
 # %% ../nbs/18_init.ipynb #7871a60f
+@close_on_error()
 def plot_func(
     f,               # takes a tensor, returns one of the same shape
     start=-5.,       # from here

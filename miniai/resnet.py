@@ -23,7 +23,7 @@ from .hooks import Hooks
 from .init import BatchTransformCB, GeneralRelu
 from .learner import Callback, Learner, shape_of
 from .models import conv
-from .plot import show_images, shown_once
+from .plot import close_on_error, show_images, shown_once
 with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # torcheval uses things that PyTorch calls deprecated
     from torcheval.metrics.functional import multiclass_confusion_matrix
@@ -301,6 +301,7 @@ def capture_preds(self:Learner,
     return Predictions([keep.all_preds, keep.all_targs] + [keep.all_inps]*inps)
 
 # %% ../nbs/19_resnet.ipynb #7c851f75
+@close_on_error()
 def plot_confusion(
     preds,         # logits (n, c), or class numbers (n,)
     targets,       # class numbers (n,)
