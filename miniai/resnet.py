@@ -308,8 +308,7 @@ def plot_confusion(
     classes=None,  # names of the classes
 ):
     "How often each class was predicted as each, in percent of the true class; returns the figure"
-    n = preds.shape[1] if preds.dim() > 1 else int(max(preds.max(), targets.max())) + 1
-    n = len(classes) if classes else n
+    n = len(classes) if classes else preds.shape[1] if preds.dim() > 1 else int(max(preds.max(), targets.max())) + 1
     share = 100*multiclass_confusion_matrix(preds, targets, n, normalize='true')
     fig, ax = plt.subplots(figsize=(.62*n + 1.4, .62*n + .8), layout='constrained')
     ax.imshow(share, cmap='Blues', vmin=0, vmax=100)
