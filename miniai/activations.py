@@ -333,8 +333,7 @@ def plot_ratios(self:UpdateStats,
 ):
     "The ratios on a logarithmic axis, with the rule of thumb of 1e-3; returns the figure"
     recs, total = self._recs(start)
-    own = ax is None
-    if own: _, ax = plt.subplots(figsize=(8, 3.6), layout='constrained')
+    if own := ax is None: _, ax = plt.subplots(figsize=(8, 3.6), layout='constrained')
     for r, c, ls in _curves(recs): ax.plot(r.stats.batches, r.ratio.array(1)[:, 0], c=c, ls=ls, lw=1, label=as_text(r.label))
     ax.axhline(1e-3, c='k', ls=':', label='1e-3')
     ax.set(yscale='log', xlabel='batch', ylabel='std of update / std of weights')
