@@ -32,10 +32,11 @@ def append_stats(
     if t is not None: hook.stats.append(t, getattr(hook, 'batch', None), mod)
 
 def get_hist(
-    h,  # a record with `stats`
+    h,               # a record with `stats`
+    overflow=False,  # with one more row, for all that lies beyond
 )->torch.Tensor:
-    "(41, batches): log(1 + count) for bins of the absolute value, the last row for all beyond"
-    return h.stats[2].t().float().log1p()
+    "(40, batches): log(1 + count) for bins of the absolute value"
+    return torch.from_numpy(h.stats.abs_counts[:, :None if overflow else 40]).t().float().log1p()
 
 def get_min(
     h,  # a record with `stats`
@@ -50,7 +51,7 @@ class StatsPlots:
     "The plots of a callback that keeps records with `stats`"
     what = 'activation'
     def _recs(self, start=0, n=MAX_PANELS):
-        recs = [r for r in self if len(r.stats)]
+        recs = [r for r in self if r.stats.batches]
         if not recs:
             raise ValueError(f"{type(self).__name__} has recorded nothing yet: run learn.fit(1, cbs=…) with it first")
         if not 0 <= start < len(recs):
@@ -147,8 +148,7 @@ def _draw_hist(r, ax, signed, what):
     top = float(st.hist_max or 10.)
     c = st.signed_counts if signed else st.abs_counts
     x0, x1, y0, y1 = st.batches[0] - .5, st.batches[-1] + .5, -top*41/40 if signed else 0, top*41/40
-    ax.imshow(np.log1p(c.T), origin='lower', aspect='auto', extent=(x0, x1, y0, y1), cmap=image_cmap(),
-              interpolation='nearest')
+    ax.imshow(np.log1p(c.T), origin='lower', aspect='auto', extent=(x0, x1, y0, y1), cmap=image_cmap(), interpolation='nearest')
     ax.axhline(top, c='w', lw=.5, ls=':')  # the row above it holds all that is beyond
     ax.set(xlabel='batch', ylabel=what if signed else f'|{what}|')
 

@@ -203,7 +203,9 @@ def _check_gradients(b):
 def _check_optimizer(b):
     learn = b.learn
     if not learn.opt_func: return None, 'no opt_func', ''
-    known = {id(p) for g in learn.opt_func(learn.model.parameters(), learn.lr).param_groups for p in g['params']}
+    opt = learn.opt_func(learn.model.parameters(), learn.lr)
+    if not hasattr(opt, 'param_groups'): return None, f"{type(opt).__name__} doesn't tell which parameters it has", ''
+    known = {id(p) for g in opt.param_groups for p in g['params']}
     inside = set(learn.model.modules())
     lost = [f'{nm}.{k}'.strip('.') for nm, m in learn.model.named_modules() for k, v in vars(m).items()
             if isinstance(v, (list, tuple)) and any(isinstance(o, nn.Module) and o not in inside for o in v)]

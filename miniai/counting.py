@@ -212,7 +212,7 @@ class _Shares(_Readings):
 
 # %% ../nbs/09_counting.ipynb #09a00019
 class LayerStats(_Shares):
-    "What a layer gave, by batch: `stats[0]` means, `stats[1]` stds, `stats[2]` counts of absolute values; live units"
+    "What a layer gave, by batch: `stats[0]` means, `stats[1]` stds, `stats[2]` counts of 40 bins; live units"
     def __init__(self,
         hist_max=10.,   # the histogram goes from minus this to this; None: ten times the first std, or up to twice that
         unit_dim=None,  # which dimension counts units; None: 1 for channels, the last for features
@@ -231,8 +231,8 @@ class LayerStats(_Shares):
     def nbytes(self)->int:
         "Memory of what is kept"
         return self._num.nbytes + self._hist.nbytes + self._alive.nbytes + sys.getsizeof(self.batches)
-    def __len__(self): return self._num.n
-    def __getitem__(self, i): return (self.means, self.stds, torch.from_numpy(self.abs_counts))[i]
+    def __len__(self): return 3
+    def __getitem__(self, i): return (self.means, self.stds, list(torch.from_numpy(self.abs_counts[:, :HALF])))[i]
 
 # %% ../nbs/09_counting.ipynb #09a00020
 @patch

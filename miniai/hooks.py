@@ -104,14 +104,14 @@ def find_modules(
     model,         # `nn.Module`
     which=None,    # names or modules, one or several; a function of a module, True for those; None: `blocks`
 )->dict:
-    "Modules of a model by name; ValueError if one of them is not there, or if there are none"
+    "Modules of a model by name; ValueError if one of them is not there, a warning if a filter matches none"
     if which is None: return blocks(model)
     named = dict(model.named_modules())
     if callable(which) and not isinstance(which, nn.Module):
         res = {nm or 'model': m for nm, m in named.items() if which(m)}
         if not res:
             kinds = ', '.join(sorted({type(m).__name__ for m in named.values()}))
-            raise ValueError(f"the filter matches no module of {type(model).__name__}, which has {kinds}")
+            warnings.warn(f"the filter matches no module of {type(model).__name__}, which has {kinds}", stacklevel=3)
         return res
     res, names = {}, {id(m): nm or 'model' for nm, m in named.items()}
     for o in [which] if isinstance(which, (str, nn.Module)) else which:

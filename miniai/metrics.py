@@ -9,7 +9,7 @@ __all__ = ['DeviceCB', 'SampleMean', 'accuracy', 'cells', 'row_text', 'MetricsCB
 import time
 import torch
 import miniai.core as core
-from .core import Scalars, batch_size, map_nested, patch, to_device
+from .core import Scalars, batch_size, map_nested, patch, split_batch, to_device
 from .learner import Callback
 
 # %% ../nbs/06_metrics.ipynb #67abca08
@@ -156,23 +156,26 @@ class MetricsCB(Callback):
         self._device, self._row, self._start = None, None, time.perf_counter()
 
     def after_batch(self, learn):
-        self.loss.add(learn.loss.detach(), batch_size(learn.inputs))
+        inputs, targets = _parts(learn)
+        self.loss.add(learn.loss.detach(), batch_size(inputs))
         if not self.metrics: return
         if self._device != learn.loss.device: self._place(learn.loss.device)
         preds = map_nested(_plain, learn.preds)
-        for nm, m in self.metrics.items(): self._update(nm, m, preds, learn)
+        for nm, m in self.metrics.items(): self._update(nm, m, preds, targets)
 
 def _plain(t): return t.detach().float() if t.dtype in (torch.float16, torch.bfloat16) else t.detach()
+def _parts(learn):  # a Learner of your own may have nothing but the batch
+    return (learn.inputs, learn.targets) if hasattr(learn, 'targets') else split_batch(learn.batch, 1)
 
 # %% ../nbs/06_metrics.ipynb #f15acd5a
 @patch
-def _update(self:MetricsCB, nm, m, preds, learn):
-    tensors = [t for t in (preds, *learn.targets) if isinstance(t, torch.Tensor)]
+def _update(self:MetricsCB, nm, m, preds, targets):
+    tensors = [t for t in (preds, *targets) if isinstance(t, torch.Tensor)]
     before = [t._version for t in tensors]
-    try: m.update(preds, *learn.targets)
+    try: m.update(preds, *targets)
     except TypeError as e:
-        n = len(learn.targets)
-        e.add_note(f'miniai: the metric {nm} was given the predictions and {n} target{"s"*(n != 1)}; n_inp={learn.n_inp} items of '
+        n = len(targets)
+        e.add_note(f'miniai: the metric {nm} was given the predictions and {n} target{"s"*(n != 1)}; the other items of '
                    'the batch went to the model, as TrainCB(n_inp=…) says')
         raise
     if [t._version for t in tensors] != before:
@@ -200,7 +203,12 @@ def _add_row(self:MetricsCB, learn, **more):
     self._row = dict(epoch=learn.epoch, phase='train' if learn.training else 'valid', **nums,
                      seconds=time.perf_counter() - self._start, **more)
     self.rows.append(self._row)
-    if self.quiet or any(getattr(cb, 'shows_metrics', False) for cb in learn.cbs): return
-    if self._header: print(row_text(self._row, header=True))
-    print(row_text(self._row))
+    if not self.quiet and not any(getattr(cb, 'shows_metrics', False) for cb in learn.cbs): self._log(cells(self._row))
+
+MetricsCB.all_metrics = property(lambda self: {**self.metrics, 'loss': self.loss}, doc='The metrics and the loss, by name')
+
+@patch
+def _log(self:MetricsCB, d):  # a row as texts, by column; a subclass may do something else with it
+    if self._header: print(row_text(d, header=True))
+    print(row_text(d))
     self._header = False

@@ -17,7 +17,7 @@ from .core import ModelRef, Scalars, length, listify, patch
 from .data import keep_order
 from .learner import Callback, CancelFitException, Learner
 from .plot import as_text, close_on_error, get_grid, mark_fits, shown_once
-from .progress import smooth
+from .progress import IN_NOTEBOOK, smooth
 _all_ = ['probe', 'runs_in_tools']  # to be had from here, too
 
 # %% ../nbs/16_schedule.ipynb #cf588964
@@ -29,12 +29,14 @@ class LRFinderCB(Callback):
         max_mult=3,  # stop at a loss of so many times the best one
     ):
         if not gamma > 1: raise ValueError(f"gamma={gamma}: the learning rate has to grow, by a factor above 1, as 1.3")
-        if not max_mult > 1:
-            raise ValueError(f"max_mult={max_mult}: stop at how many times the best loss? more than 1, as 3")
+        if not max_mult > 1: raise ValueError(f"max_mult={max_mult}: stop at how many times the best loss? more than 1, as 3")
         self.gamma, self.max_mult, self.lrs, self.losses = gamma, max_mult, [], []
 
     start_lr = None  # the learning rate that opt_func was given; None: that of the first parameter group
+    draws = True     # in a notebook, at the end of its fit
     def before_fit(self, learn):
+        if not hasattr(learn.opt, 'param_groups'):
+            raise TypeError(f"{type(learn.opt).__name__} has no param_groups, in which to change the learning rate: give it some")
         self.lrs, self.losses, self._lr = [], [], self.start_lr or learn.opt.param_groups[0]['lr']
 
     def after_loss(self, learn):
@@ -72,6 +74,16 @@ def _rates(self:LRFinderCB):
     try: return self.suggest()
     except ValueError: return {}
 
+@patch
+def cleanup_fit(self:LRFinderCB, learn):
+    if self.draws and self.lrs and IN_NOTEBOOK: self.plot()._ipython_display_()
+
+@patch
+def _ipython_display_(self:LRFinderCB):  # `learn.lr_find()` at the end of a cell
+    print(repr(self))
+    if self.lrs: self.plot()._ipython_display_()
+
+# %% ../nbs/16_schedule.ipynb #16b00071
 @patch
 def __repr__(self:LRFinderCB):
     n, rates = len(self.lrs), ', '.join(f'{nm} {lr:.2g}' for nm, lr in self._rates().items())
@@ -113,7 +125,7 @@ def lr_find(self:Learner,
 )->LRFinderCB:
     "Try all learning rates on a copy of the model, without a trace; the result has `suggest()` and `plot()`"
     finder = LRFinderCB(gamma, max_mult)
-    finder.start_lr, cbs = start_lr, [_OwnParameters(), finder]
+    finder.start_lr, finder.draws, cbs = start_lr, False, [_OwnParameters(), finder]
     with keep_order(self.loader(True)): probe(self).fit(max_epochs, valid=False, cbs=cbs, lr=start_lr)
     return finder
 
