@@ -4,15 +4,19 @@
 
 # %% auto #0
 __all__ = ['runs_in_tools', 'probe', 'GrabCB', 'first_transformed', 'grab', 'predict_batch', 'run_step', 'Bench', 'first_samples',
-           'Functions']
+           'Functions', 'CapturePreds', 'Predictions']
 
 # %% ../nbs/10a_copies.ipynb #10c00004
 import copy
-import torch
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from operator import itemgetter
+import numpy as np, torch
 from torch.overrides import TorchFunctionMode
-from .core import copied, listify, map_nested, split_batch
-from .data import keep_order
-from .learner import STARRED, Callback, CancelFitException, Learner, TrainCB, TrainLearner, explained
+from .core import copied, listify, map_nested, patch, split_batch, to_cpu
+from .data import TensorLoader, keep_order
+from .learner import (STARRED, Callback, CancelBatchException, CancelFitException, Learner, TrainCB, TrainLearner, explained,
+                            shape_of)
 
 # %% ../nbs/10a_copies.ipynb #10c00007
 def runs_in_tools(
@@ -132,3 +136,84 @@ class Functions(TorchFunctionMode):
     def maker(self, t):
         "The name of the function that `t` came out of, or None"
         return self.made.get(t.data_ptr())
+
+# %% ../nbs/10a_copies.ipynb #5aaabd5e
+def _cat(batches):
+    first = batches[0]
+    if isinstance(first, torch.Tensor): return torch.cat(batches)
+    if isinstance(first, dict): return {nm: _cat([b[nm] for b in batches]) for nm in first}
+    return tuple(map(_cat, zip(*batches)))
+
+# %% ../nbs/10a_copies.ipynb #ddbd3ca7
+def _check_nested(preds, model):
+    inner = preds.values() if isinstance(preds, dict) else preds if isinstance(preds, (tuple, list)) else ()
+    for o in inner: _check_nested(o, model)
+    if isinstance(preds, (torch.Tensor, tuple, list, dict)): return
+    raise TypeError(f"{model} gives a {type(preds).__name__}, which can't be put together batch by batch: give a tensor, or tuples "
+                    "and dicts of them; a callback with after_predict can take out of it what you want")
+def _lone(o): return o[0] if isinstance(o, tuple) and len(o) == 1 else o or None
+
+class CapturePreds(Callback):
+    "Keep every batch of a fit, on the CPU: afterwards `all_preds`, `all_targs` and `all_inps`"
+    order = 1000
+    def __init__(self,
+        inps=True,  # keep the inputs, too
+    ): self.inps = inps
+    def before_fit(self, learn):
+        self._kept, self.all_inps, self.all_preds, self.all_targs = [], None, None, None
+    def after_batch(self, learn):
+        if not self._kept: _check_nested(learn.preds, type(learn.model).__name__)
+        self._kept.append(to_cpu((learn.inputs if self.inps else (), learn.preds, learn.targets)))
+    def cleanup_fit(self, learn):
+        if not self._kept: return
+        x, self.all_preds, y = _cat(self._kept)
+        self.all_inps, self.all_targs, self._kept = _lone(x), _lone(y), []
+
+# %% ../nbs/10a_copies.ipynb #5aaabd60
+class Predictions(tuple):
+    "Predictions, targets and perhaps inputs: a tuple of two or three, also by name"
+    preds, targets = property(itemgetter(0)), property(itemgetter(1))
+    inputs = property(lambda self: self[2] if len(self) > 2 else None)
+    def __repr__(self):
+        return ', '.join(f'{nm}: {shape_of(o)}' for nm, o in zip(('preds', 'targets', 'inputs'), self))
+
+# %% ../nbs/10a_copies.ipynb #5aaabd61
+@patch
+def capture_preds(self:Learner,
+    cbs=None,        # further callbacks, as a `BatchTransformCB`: one or several
+    inps=False,      # True: the inputs, too
+    training=False,  # True: predictions for the training data, still without training
+)->Predictions:
+    "(preds, targets), and inputs if you want them, for all the validation data, on the CPU"
+    dl, keep, copy = self.loader(training), CapturePreds(inps), probe(self)
+    copy.dls = [dl, dl]
+    with keep_order(dl): copy.fit(1, train=False, cbs=[*listify(cbs), keep])
+    return Predictions([keep.all_preds, keep.all_targs] + [keep.all_inps]*inps)
+
+# %% ../nbs/10a_copies.ipynb #10c00053
+class _NewPreds(CapturePreds):
+    def after_predict(self, learn):
+        self.after_batch(learn)
+        raise CancelBatchException()
+
+def _loader_of(data, bs):
+    if isinstance(data, np.ndarray): data = torch.from_numpy(data)
+    if isinstance(data, (torch.Tensor, Mapping)): data = data,
+    elif isinstance(data, type) or not hasattr(data, '__iter__'):
+        raise TypeError(f'get_preds({data!r}): give inputs, as a tensor with a row for each sample, or a loader')
+    elif not isinstance(data, tuple): return data
+    return TensorLoader(*data, bs=bs)
+
+@patch
+def get_preds(self:Learner,
+    data,         # inputs: a tensor (n, …), a dict or a tuple of them; or a loader, whose batches may have targets or not
+    decode=None,  # called with all predictions, as `lambda o: o.argmax(1)`
+    bs:int=256,   # samples in a batch, if `data` are inputs
+    cbs=None,     # further callbacks: one or several
+):
+    "What the model predicts for new data, on the CPU: a tensor, or nested as the model's output"
+    dl, keep, copy = _loader_of(data, bs), _NewPreds(False), probe(self)
+    copy.dls = [dl, dl]
+    with nullcontext() if isinstance(dl, Iterator) else keep_order(dl): copy.fit(1, train=False, cbs=[*listify(cbs), keep])
+    if keep.all_preds is None: raise ValueError('there is no batch to predict: the data are empty, or used up')
+    return decode(keep.all_preds) if decode else keep.all_preds

@@ -4,19 +4,18 @@
 
 # %% auto #0
 __all__ = ['act_gr', 'model_summary', 'summary', 'ResBlock', 'resnet', 'Summary', 'rand_flip', 'rand_crop', 'rand_erase',
-           'rand_copy', 'RandErase', 'RandCopy', 'on_inputs', 'CapturePreds', 'Predictions', 'plot_confusion',
-           'show_worst', 'hflip', 'first_transformed']
+           'rand_copy', 'RandErase', 'RandCopy', 'on_inputs', 'plot_confusion', 'show_worst', 'hflip',
+           'first_transformed']
 
 # %% ../nbs/19_resnet.ipynb #197c5fab
 import warnings
 from functools import partial
 from html import escape
-from operator import itemgetter
 import matplotlib.pyplot as plt
 import torch, torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from .copies import first_transformed, grab, predict_batch, probe
+from .copies import Predictions, first_transformed, grab, predict_batch, probe
 from .core import batch_size, copied, keep_random, listify, patch, split_batch, to_cpu
 from .data import keep_order
 from .hooks import Hooks
@@ -246,59 +245,6 @@ def on_inputs(
         for f in tfms: x = f(x)
         return x, *rest
     return tfm
-
-# %% ../nbs/19_resnet.ipynb #5aaabd5e
-def _cat(batches):
-    first = batches[0]
-    if isinstance(first, torch.Tensor): return torch.cat(batches)
-    if isinstance(first, dict): return {nm: _cat([b[nm] for b in batches]) for nm in first}
-    return tuple(map(_cat, zip(*batches)))
-
-# %% ../nbs/19_resnet.ipynb #ddbd3ca7
-def _check_nested(preds, model):
-    inner = preds.values() if isinstance(preds, dict) else preds if isinstance(preds, (tuple, list)) else ()
-    for o in inner: _check_nested(o, model)
-    if isinstance(preds, (torch.Tensor, tuple, list, dict)): return
-    raise TypeError(f"{model} gives a {type(preds).__name__}, which can't be put together batch by batch: give a tensor, or tuples "
-                    "and dicts of them; a callback with after_predict can take out of it what you want")
-def _lone(o): return o[0] if isinstance(o, tuple) and len(o) == 1 else o or None
-
-class CapturePreds(Callback):
-    "Keep every batch of a fit, on the CPU: afterwards `all_preds`, `all_targs` and `all_inps`"
-    order = 1000
-    def __init__(self,
-        inps=True,  # keep the inputs, too
-    ): self.inps = inps
-    def before_fit(self, learn):
-        self._kept, self.all_inps, self.all_preds, self.all_targs = [], None, None, None
-    def after_batch(self, learn):
-        if not self._kept: _check_nested(learn.preds, type(learn.model).__name__)
-        self._kept.append(to_cpu((learn.inputs if self.inps else (), learn.preds, learn.targets)))
-    def cleanup_fit(self, learn):
-        if not self._kept: return
-        x, self.all_preds, y = _cat(self._kept)
-        self.all_inps, self.all_targs, self._kept = _lone(x), _lone(y), []
-
-# %% ../nbs/19_resnet.ipynb #5aaabd60
-class Predictions(tuple):
-    "Predictions, targets and perhaps inputs: a tuple of two or three, also by name"
-    preds, targets = property(itemgetter(0)), property(itemgetter(1))
-    inputs = property(lambda self: self[2] if len(self) > 2 else None)
-    def __repr__(self):
-        return ', '.join(f'{nm}: {shape_of(o)}' for nm, o in zip(('preds', 'targets', 'inputs'), self))
-
-# %% ../nbs/19_resnet.ipynb #5aaabd61
-@patch
-def capture_preds(self:Learner,
-    cbs=None,        # further callbacks, as a `BatchTransformCB`: one or several
-    inps=False,      # True: the inputs, too
-    training=False,  # True: predictions for the training data, still without training
-)->Predictions:
-    "(preds, targets), and inputs if you want them, for all the validation data, on the CPU"
-    dl, keep, copy = self.loader(training), CapturePreds(inps), probe(self)
-    copy.dls = [dl, dl]
-    with keep_order(dl): copy.fit(1, train=False, cbs=[*listify(cbs), keep])
-    return Predictions([keep.all_preds, keep.all_targs] + [keep.all_inps]*inps)
 
 # %% ../nbs/19_resnet.ipynb #7c851f75
 @close_on_error()
