@@ -215,5 +215,4 @@ def get_preds(self:Learner,
     dl, keep, copy = _loader_of(data, bs), _NewPreds(False), probe(self)
     copy.dls = [dl, dl]
     with nullcontext() if isinstance(dl, Iterator) else keep_order(dl): copy.fit(1, train=False, cbs=[*listify(cbs), keep])
-    if keep.all_preds is None: raise ValueError('there is no batch to predict: the data are empty, or used up')
     return decode(keep.all_preds) if decode else keep.all_preds
