@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 config = ConfigParser(delimiters=['='])
 config.read('settings.ini', encoding='utf-8')
 cfg = config['DEFAULT']
-extras = {o: cfg[f'{o}_requirements'].split() for o in ('accel', 'nbs', 'dev', 'bench')}
+extras = {o: cfg[f'{o}_requirements'].split() for o in ('accel', 'log', 'nbs', 'dev', 'bench')}
 
 setup(
     name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'],

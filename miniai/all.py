@@ -13,8 +13,10 @@ from .models import *
 from .learner import *
 from .metrics import *
 from .progress import *
+from .logs import CSVLogCB, EarlyStopCB, TensorBoardCB
 from .hooks import *
 from .activations import *
+from .copies import CapturePreds, Predictions
 from .check import Verdict, Verdicts
 from .watch import DiagnoseCB, Run
 from .findings import Curve, Finding, Findings, rule
