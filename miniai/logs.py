@@ -58,7 +58,7 @@ class TensorBoardCB(RowCB):
     def before_fit(self, learn):
         super().before_fit(learn)
         try: from torch.utils.tensorboard import SummaryWriter
-        except ImportError as e: raise ImportError("TensorBoardCB needs the package tensorboard: pip install 'miniai[log]'") from e
+        except ImportError as e: raise ImportError("TensorBoardCB needs the package tensorboard: pip install tensorboard") from e
         try: self._writer = SummaryWriter(self.folder)
         except OSError as e: raise type(e)(e.errno, f'the log of TensorBoardCB cannot be written, {e.strerror}', str(self.folder)) from None
 

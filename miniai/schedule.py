@@ -174,7 +174,8 @@ def before_fit(self:BaseSchedCB, learn):
     if 'metrics' in inspect.signature(self.schedo.step).parameters:
         raise ValueError(f"{type(self.schedo).__name__} wants a metric with each step, and gets none here: "
                          "call its step(metric) in a callback of your own")
-    if hasattr(learn.opt, 'register_step_post_hook'): self._hook = learn.opt.register_step_post_hook(self._count)
+    opt = getattr(learn.opt, 'optimizer', learn.opt)  # Accelerate's has PyTorch's inside
+    if hasattr(opt, 'register_step_post_hook'): self._hook = opt.register_step_post_hook(self._count)
 
 # %% ../nbs/16_schedule.ipynb #bac90b1d
 class BatchSchedCB(BaseSchedCB):
