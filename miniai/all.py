@@ -27,5 +27,6 @@ from .schedule import *
 from .optim import *
 from .init import *
 from .resnet import *
+from .scale import ClipGradCB, EMACB, GradAccumCB
 
 __all__ = [o for o in dir() if not o.startswith('_')]
