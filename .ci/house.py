@@ -65,6 +65,14 @@ def sizes():
     for module, path in modules().items():
         if (n := len(code(read(path)))) > MODULE: yield f'miniai/{module}.py: {n} lines of code, more than {MODULE}'
 
+def apart():
+    "Imports that are not exported stand in a cell of their own, or a hidden one: the site's build runs each cell with an import, and it alone"
+    for _, path, cells in series().values():
+        for exported, text in cells:
+            body = parsed(text).body
+            bare = [o for o in body if not isinstance(o, (ast.Import, ast.ImportFrom))]
+            if not exported and bare and len(bare) < len(body) and 'nbdev_export()' not in text: yield f'nbs/{path.name}: imports and code in one cell: {code(text)[0][:60]}'
+
 def tracked():
     "The text files of the repository: what git knows, or what an archive of it holds"
     names = subprocess.run(['git', 'ls-files'], cwd=ROOT, text=True, capture_output=True).stdout.splitlines()
@@ -101,7 +109,7 @@ def round_trip():
         if path.suffix != '.ipynb' and url not in there[path]: yield f'{name}: no address when hosted'
 
 CHECKS = {'a notebook imports only from those above it': order, 'only public names cross a border of modules': borders, 'nothing is too large': sizes,
-          "nothing points to a namespace that isn't ours": namespace, '`make host` can be taken back': round_trip}
+          'imports stand apart': apart, "nothing points to a namespace that isn't ours": namespace, '`make host` can be taken back': round_trip}
 
 if __name__ == '__main__':
     found = {what: list(check()) for what, check in CHECKS.items()}

@@ -7,11 +7,12 @@ __all__ = ['runs_in_tools', 'probe', 'GrabCB', 'first_transformed', 'grab', 'pre
            'Functions', 'CapturePreds', 'Predictions']
 
 # %% ../nbs/10a_copies.ipynb #10c00004
-import copy
+import copy, math
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from operator import itemgetter
 import numpy as np, torch
+from torch import optim
 from torch.overrides import TorchFunctionMode
 from .core import copied, listify, map_nested, patch, split_batch, to_cpu
 from .data import TensorLoader, keep_order
@@ -125,10 +126,11 @@ def first_samples(
     return map_nested(lambda t: t[:n] if t.ndim else t, batch)
 
 class Functions(TorchFunctionMode):
-    "Notices which functions a model calls: whether a dropout drops anything, and what made each tensor positive or bounded"
-    def __init__(self): super().__init__(); self.drops, self.made = False, {}
+    "Notices which functions are called: whether a dropout drops anything, what made each tensor positive or bounded, which shapes meet"
+    def __init__(self): super().__init__(); self.drops, self.made, self.met = False, {}, set()
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs, nm = kwargs or {}, getattr(func, '__name__', '')
+        self.met.add(frozenset(o.shape for o in (*args, *kwargs.values()) if isinstance(o, torch.Tensor)))
         if nm.endswith('dropout'): self.drops |= bool(kwargs.get('training', args[2] if len(args) > 2 else True))
         out = func(*args, **kwargs)
         if isinstance(out, torch.Tensor) and nm in ('sigmoid', 'softmax', 'hardsigmoid', 'sigmoid_', 'relu', 'relu_'): self.made[out.data_ptr()] = nm
@@ -136,6 +138,49 @@ class Functions(TorchFunctionMode):
     def maker(self, t):
         "The name of the function that `t` came out of, or None"
         return self.made.get(t.data_ptr())
+    def meet(self, a, b):
+        "Whether tensors of the shapes of `a` and `b` were arguments of one call"
+        return any({a.shape, b.shape} <= shapes for shapes in self.met)
+
+# %% ../nbs/10a_copies.ipynb #a11b0d30
+@patch
+def memorise(self:Bench,
+    few,           # samples, as the callbacks leave them
+    start,         # model to copy and to train
+    lr,            # of Adam
+    steps:int=60,
+)->list:
+    "Losses of a copy of `start` that is trained on the same samples, step by step; it is the bench's model afterwards"
+    model = self.copy.model = copied(start)
+    params, losses = [p for p in model.parameters() if p.requires_grad], []
+    opt = optim.Adam(params, lr)
+    for _ in range(steps):
+        loss = self.loss(few, train=True)
+        opt.zero_grad(); loss.backward()
+        for p in params:
+            if p.grad is not None and p.grad.is_sparse: p.grad = p.grad.to_dense()  # which Adam doesn't take
+        opt.step()
+        losses.append(loss.item())
+    return losses
+
+# %% ../nbs/10a_copies.ipynb #0d64b2ea
+@patch
+def floor(self:Bench,
+    batch,          # as the callbacks leave it
+    steps:int=200,  # of Adam, each of which moves a prediction by up to 0.1
+)->float:
+    "The loss that free predictions for `batch` reach; NaN where the predictions are not one tensor, or can't be free"
+    free, least = predict_batch(self.copy, batch, True), math.nan
+    if not isinstance(free, torch.Tensor): return least
+    free = self.copy.preds = free.detach().clone().requires_grad_()
+    opt = optim.Adam([free], .1)
+    try:
+        for _ in range(steps):
+            run_step(self.copy, 'get_loss')
+            least = self.copy.loss.item()
+            opt.zero_grad(); self.copy.loss.backward(); opt.step()
+    except (RuntimeError, ValueError): return math.nan  # as of probabilities outside 0..1
+    return least
 
 # %% ../nbs/10a_copies.ipynb #5aaabd5e
 def _cat(batches):

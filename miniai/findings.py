@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
-from .check import wrapped
+from .messages import wrapped
 from .core import patch
 from .plot import as_text, close_on_error, shown_once
 

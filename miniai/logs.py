@@ -108,5 +108,5 @@ def row(self:EarlyStopCB, learn, row):
     raise CancelFitException()
 
 @patch
-def cleanup_fit(self:EarlyStopCB, learn):
+def after_fit(self:EarlyStopCB, learn):
     if not self._validated: warnings.warn('EarlyStopCB could not stop the fit: nothing was validated', stacklevel=2)

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['TORCH_SAYS', 'EXPLAINED', 'ABOUT', 'type_name', 'check_cb', 'check_parts', 'shape_of', 'about_forward',
-           'target_remedy', 'about_loss', 'about_backward', 'about_step', 'explain_error', 'explained',
+           'target_remedy', 'about_loss', 'about_backward', 'about_step', 'explain_error', 'explained', 'wrapped',
            'short_traceback']
 
 # %% ../nbs/04a_messages.ipynb #04b00004
-import difflib, functools, inspect, re, types
+import difflib, functools, inspect, re, textwrap, types
 from contextlib import contextmanager
 import torch
 from torch import nn, optim
@@ -204,6 +204,14 @@ def explained(
     except EXPLAINED as e:
         explain_error(e, learn, event)
         raise
+
+# %% ../nbs/04a_messages.ipynb #e05f7b21
+def wrapped(
+    text,    # one paragraph
+    indent,  # spaces before each line but the first
+)->str:
+    "`text` in lines of at most 86 columns, the further ones indented"
+    return textwrap.fill(text, 86, subsequent_indent=' '*indent, break_long_words=False, break_on_hyphens=False)
 
 # %% ../nbs/04a_messages.ipynb #04b00023
 def short_traceback(
