@@ -36,7 +36,7 @@ def _lr_too_high(run):
     if not (seen := _rate(run)): return
     (ratio, at, curve, names), worst = seen, seen[0].max(1)  # (looks, k), (looks,)
     peak = np.nanmax(np.where(np.isfinite(run.loss), run.loss, -np.inf))
-    over = (worst > np.where(at < 20, .5, .25)) & (at > 1)   # the first updates of a run may be rough
+    over = worst > np.select([at < 2, at < 20], [5, .5], .25)  # the first updates of a run may be rough
     if not (over.any() or (peak > 2*run.first + .5 and worst.max() > .1)): return
     k = int(np.argmax(over) if over.any() else worst.argmax())
     bad = np.quantile(worst, .9) > .25 or peak > 4*run.first or not run.last < .7*run.first or any(o.z < 4 for _, o in run.skill[-1:])
