@@ -11,6 +11,7 @@ from .data import *
 from .plot import show_image, subplots, get_grid, show_images
 from .models import *
 from .learner import *
+from .keywords import KeywordCB
 from .metrics import *
 from .progress import *
 from .logs import CSVLogCB, EarlyStopCB, TensorBoardCB

@@ -16,6 +16,7 @@ from torch import optim
 from torch.overrides import TorchFunctionMode
 from .core import copied, listify, map_nested, patch, split_batch, to_cpu
 from .data import TensorLoader, keep_order
+from .keywords import KeywordCB
 from .learner import (STARRED, Callback, CancelBatchException, CancelFitException, Learner, TrainCB, TrainLearner, explained,
                             shape_of)
 
@@ -98,16 +99,16 @@ class Bench:
         for p in self.copy.model.parameters(): p.grad = None
         self.batch = grab(self.copy)
         self.x, self.y = split_batch(self.batch, self.copy.n_inp)
-        loss = getattr(self.copy.listeners('get_loss')[0], '__func__', self.copy.listeners('get_loss')[0])
-        if loss not in (TrainLearner.get_loss, TrainCB.get_loss): self.y = ()  # only that method knows what the targets are
+        loss = self.copy.listeners('get_loss')[0]
+        self._split = getattr(loss, '__func__', loss) in (TrainLearner.get_loss, TrainCB.get_loss, KeywordCB.get_loss)
+        if not self._split: self.y = ()  # only that method knows what the targets are
 
-    @property
-    def model(self): return self.copy.model
-    @property
-    def preds(self): return self.copy.preds
+    model, preds = property(lambda self: self.copy.model), property(lambda self: self.copy.preds)
 
     def evaluate(self):
-        with torch.no_grad(): return predict_batch(self.copy, self.batch)
+        with torch.no_grad(): preds = predict_batch(self.copy, self.batch)
+        if self._split: self.x, self.y = self.copy.inputs, self.copy.targets  # as the callback that predicts says
+        return preds
 
     def loss(self, batch=None, train=False):
         predict_batch(self.copy, self.batch if batch is None else batch, train)

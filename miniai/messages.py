@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['TORCH_SAYS', 'EXPLAINED', 'ABOUT', 'type_name', 'check_cb', 'check_parts', 'shape_of', 'about_forward',
-           'target_remedy', 'about_loss', 'about_backward', 'about_step', 'explain_error', 'explained', 'wrapped',
-           'short_traceback']
+           'about_predict', 'target_remedy', 'about_loss', 'about_backward', 'about_step', 'explain_error', 'explained',
+           'wrapped', 'short_traceback']
 
 # %% ../nbs/04a_messages.ipynb #04b00004
 import difflib, functools, inspect, re, textwrap, types
+from collections.abc import Mapping
 from contextlib import contextmanager
 import torch
 from torch import nn, optim
@@ -124,6 +125,16 @@ def about_forward(
     remedy = next((o for pat, o in TORCH_SAYS.items() if re.search(pat, str(e))), '')
     return says + (f'; {remedy}'.format(n=len(inputs) + 1, dtype=dtype) if remedy else '')
 
+# %% ../nbs/04a_messages.ipynb #1b5e77c0
+def about_predict(
+    e, learn,  # exception, and the Learner (or anything with a model and its inputs)
+)->str:
+    "As `about_forward`; and that a batch is a dict, whose items were passed in order"
+    says = about_forward(e, learn.model, learn.inputs)
+    if not isinstance(getattr(learn, 'batch', None), Mapping) or not isinstance(e, TypeError): return says
+    by_name = f"the batch is a dict of {', '.join(map(str, learn.batch))}: Learner(…, cbs=KeywordCB()) passes them by name"
+    return f'{says}; {by_name}' if says else by_name
+
 # %% ../nbs/04a_messages.ipynb #bfa06169
 def target_remedy(
     preds, y,  # predictions and targets
@@ -180,7 +191,7 @@ def about_step(
 
 # %% ../nbs/04a_messages.ipynb #bfa0616d
 EXPLAINED = AttributeError, IndexError, RuntimeError, TypeError, ValueError
-ABOUT = {'predict':  lambda e, o: about_forward(e, o.model, o.inputs),
+ABOUT = {'predict':  about_predict,
          'get_loss': lambda e, o: about_loss(e, o.loss_func, o.preds, o.targets, o.n_inp),
          'backward': lambda e, o: about_backward(e, o.loss),
          'step':     lambda e, o: about_step(e, o.opt)}

@@ -8,6 +8,7 @@ __all__ = ['IN_NOTEBOOK', 'rows_html', 'smooth', 'ProgressCB']
 # %% ../nbs/07_progress.ipynb #b90b7306
 import sys, time
 from html import escape
+from types import SimpleNamespace
 import matplotlib.pyplot as plt
 import torch
 from tqdm.auto import tqdm
@@ -101,6 +102,8 @@ class ProgressCB(Callback):
     def losses(self)->list:
         "The loss of every training batch so far, as numbers"
         return self._losses.tolist()
+    @property
+    def mbar(self): return SimpleNamespace(write=tqdm.write)  # the course's name for what a subclass writes a line to
 
 # %% ../nbs/07_progress.ipynb #12be382f
 @patch
