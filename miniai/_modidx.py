@@ -149,6 +149,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                              'miniai.core.clean_ipython_hist': ('core.html#clean_ipython_hist', 'miniai/core.py'),
                              'miniai.core.clean_mem': ('core.html#clean_mem', 'miniai/core.py'),
                              'miniai.core.clean_tb': ('core.html#clean_tb', 'miniai/core.py'),
+                             'miniai.core.column_stds': ('core.html#column_stds', 'miniai/core.py'),
                              'miniai.core.copied': ('core.html#copied', 'miniai/core.py'),
                              'miniai.core.device_of': ('core.html#device_of', 'miniai/core.py'),
                              'miniai.core.is_wrapped': ('core.html#is_wrapped', 'miniai/core.py'),

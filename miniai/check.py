@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch, torch.nn.functional as F
 from torch import nn
 from .copies import Bench, Functions, first_samples, grab, predict_batch
-from .core import keep_random, logits_of, main_tensor, map_nested, patch, rms, split_batch
+from .core import column_stds, keep_random, logits_of, main_tensor, map_nested, patch, rms, split_batch
 from .learner import Learner, checked_lr
 from .messages import shape_of, target_remedy, wrapped
 
@@ -142,7 +142,7 @@ def _check_input(b):
     mean, std, bad = x.float().mean().item(), x.float().std().item(), int((~x.isfinite()).sum())
     seen = f'mean {mean:.3g}, std {std:.3g}'
     if bad: return False, f'{seen}, not all finite', f'{bad} values are NaN or infinite: drop these samples, or impute them', True
-    stds = x.float().std(0) if x.ndim == 2 and len(x) > 8 else x.new_ones(1)
+    stds = column_stds(x.float())
     if stds.max() > 100*stds.median() > 0:
         return (False, f'columns of standard deviations from {stds.min():.2g} to {stds.max():.2g}, '
                 f'most near {stds.median():.2g}', 'standardise each column by itself, (x - mean)/std')
@@ -304,7 +304,7 @@ def _check_overfit(b, n=8):
     seen = f'loss of {n} samples from {best[0]:.3g} to {best[-1]:.3g} in {len(best)} steps of Adam'
     if classes is not None and best[-1] < -.01: return False, seen, _NEGATIVE
     if best[-1] < max(.5*best[0], 1e-3): return True, seen, ''
-    few, gone = first_samples(b.batch, n), best[0] - best[-1]
+    few, gone, b.copy.model = first_samples(b.batch, n), best[0] - best[-1], start
     if b.loss(few, train=True) != b.loss(few, train=True): return None, f'{seen}; the loss of the same samples varies, on purpose perhaps', ''
     least = b.floor(few)
     return (gone > .5*(best[0] - least) > 1e-3*abs(best[0]), f'{seen}; {least:.3g} is what the targets allow', 'a model that cannot memorise eight samples has a bug, '

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['def_device', 'set_seed', 'random_states', 'set_random_states', 'keep_random', 'device_of', 'keep_modes', 'map_nested',
            'to_device', 'to_cpu', 'main_tensor', 'split_batch', 'batch_size', 'length', 'listify', 'Scalars',
-           'ModelRef', 'is_wrapped', 'copied', 'walk', 'rms', 'logits_of', 'clean_tb', 'clean_ipython_hist',
-           'clean_mem']
+           'ModelRef', 'is_wrapped', 'copied', 'walk', 'rms', 'column_stds', 'logits_of', 'clean_tb',
+           'clean_ipython_hist', 'clean_mem']
 
 # %% ../nbs/00_core.ipynb #e3c64ce1
 import copy, gc, random, sys, traceback, weakref
@@ -247,6 +247,14 @@ def rms(
     "Root mean square of a tensor, (); of a sparse one over all its elements, of a complex one of the absolute values"
     if (t := t.detach()).is_sparse: return t.coalesce().values().float().square().sum().div(t.numel()).sqrt()
     return (t.abs() if t.is_complex() else t).float().square().mean().sqrt()
+
+def column_stds(
+    x,  # a batch of floats
+):
+    "Standard deviation of each column of a table, with constant columns given the largest; 1 for what is no table"
+    if x.ndim != 2 or len(x) < 9: return x.new_ones(1)
+    stds = x.std(0, correction=0)
+    return torch.where(stds > 1e-5*x.abs().amax(0), stds, stds.max())  # the others are rounding
 
 def logits_of(
     preds,    # of a model

@@ -10,7 +10,7 @@ import math
 from collections import namedtuple
 import numpy as np, torch
 from .check import one_output
-from .core import logits_of, patch
+from .core import column_stds, logits_of, patch
 
 # %% ../nbs/11a_skill.ipynb #11c00009
 MAX_ROWS, MAX_TABLE = 4096, 100  # predictions counted of a batch; classes up to which there is a table
@@ -88,7 +88,7 @@ def about_input(
     x,  # a batch
 ):
     x = x.detach().float()
-    stds = x.std(0, correction=0) if x.ndim == 2 and len(x) > 8 else x.new_ones(1)
+    stds = column_stds(x)
     return torch.stack([x.mean(), x.std(correction=0), (x == 0).float().mean(), stds.max()/stds.median().clamp(1e-12)])
 
 def ranges_of(
