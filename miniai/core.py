@@ -168,7 +168,7 @@ class Scalars:
         x = x.detach() if isinstance(x, torch.Tensor) else torch.as_tensor(x)
         if not self.chunks or self.used == len(self.chunks[-1]) or self.chunks[-1].device != x.device:
             self.chunks, self.used = [*(o[:self.used] if o is self.chunks[-1] else o for o in self.chunks),
-                                      torch.empty(1024, device=x.device)], 0
+                                      torch.zeros(1024, device=x.device)], 0
         self.chunks[-1][self.used] = x.float().mean() if x.ndim else x
         self.n, self.used = self.n + 1, self.used + 1
     def __len__(self): return self.n

@@ -146,7 +146,7 @@ class Rows:
     def append(self, row):
         "Add a row, a 1-d tensor"
         if not self.chunks or self.used == self.chunks[-1].shape[0]:
-            self.chunks.append(torch.empty((max(16, self.n // 10), len(row)), dtype=self.dtype, device=row.device))
+            self.chunks.append(torch.zeros((max(16, self.n // 10), len(row)), dtype=self.dtype, device=row.device))
             self.used = 0
         self.chunks[-1][self.used] = row
         self.n += 1; self.used += 1

@@ -116,9 +116,13 @@ class TensorLoader:
 
     def __len__(self): return self.n//self.bs if self.drop_last else -(-self.n//self.bs)
 
-    def __iter__(self):
+    def __iter__(self): return self.rest(0)
+    def rest(self,
+        first:int,  # number of the batch to begin with
+    ):
+        "The batches of the next pass, from number `first` on"
         epoch, self.epoch = self.epoch, self.epoch + 1
-        yield from self._batches(epoch)
+        yield from self._batches(epoch, first)
 
 # %% ../nbs/01_data.ipynb #c3989b3c
 @patch
@@ -131,13 +135,13 @@ def order(self:TensorLoader,
     return torch.randperm(self.n, generator=torch.Generator().manual_seed(int(state >> np.uint64(1))))
 
 @patch
-def _batches(self:TensorLoader, epoch):
+def _batches(self:TensorLoader, epoch, first):
     idx, on = self.order(epoch), {}
     def take(t, i):
         if not self.shuffle: return t[i*self.bs:(i + 1)*self.bs].clone()
         if t.device not in on: on[t.device] = idx.to(t.device, non_blocking=True)
         return t.index_select(0, on[t.device][i*self.bs:(i + 1)*self.bs])
-    for i in range(len(self)):
+    for i in range(first, len(self)):
         b = map_nested(lambda t: take(t, i), self.data)
         yield b if self.tfm is None else self.tfm(b)
 

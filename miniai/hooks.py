@@ -129,6 +129,7 @@ def find_modules(
 # %% ../nbs/08_hooks.ipynb #07eb9a78
 class Record:
     "One call of a layer within a batch: the function of a `HooksCallback` keeps its numbers here"
+    process_only = 'at',  # where an output lies in memory
     def __init__(self,
         name:str,  # of the layer in the model; for its second call in a batch: 'name (call 2)'
         module,    # the layer
@@ -159,6 +160,7 @@ def _refuse_compiled(model, found):
 # %% ../nbs/08_hooks.ipynb #3ef011fb
 class HooksCallback(Callback):
     "Hooks on layers of the model during a fit; iterate over it for the records, one for each layer and call"
+    process_only = 'hooks', '_draw_at', '_display'  # what a resumed run has anew
     def __init__(self,
         hookfunc,         # called with record, module, inputs and output
         mod_filter=None,  # takes a module, returns True for those to hook; None: `blocks`

@@ -32,6 +32,8 @@ class Learner(Loop):
     @property
     def phase(self)->str: return 'training' if self.training else 'validation'
 
+    def resuming(self, folder): raise ImportError(f'fit(resume={folder!r}) is what miniai.checkpoint adds: import it first')
+
     def __getattr__(self, name):
         if name in STARRED: return functools.partial(self.callback, name)
         remedy = ': put a MetricsCB into its cbs, and fit' if name == 'metrics' else ''
@@ -153,7 +155,7 @@ def _check_trainable(self:Learner):
 
 @patch
 def _check_batches(self:Learner):
-    if self.iter is None:
+    if self.iter is None and not self.first:
         raise ValueError(f"the {self.phase} loader gave no batch: "
                          "is its data set empty, or smaller than a batch with drop_last? "
                          'An iterator can be read once: give a loader that can be iterated again')
@@ -161,8 +163,8 @@ def _check_batches(self:Learner):
 # %% ../nbs/05_learner.ipynb #dd59b4eb
 class FitState:
     "What belongs to one fit: its listeners, found once; and, inside another fit, all that the Learner had before"
-    def __init__(self, learn):
-        self.learn, self.listeners = learn, {}
+    def __init__(self, learn, **args):
+        self.learn, self.args, self.listeners = learn, args, {}  # args: those of `fit`
         self.outer = dict(vars(learn)) if learn.state else None
     def __enter__(self): self.learn.state = self
     def __exit__(self, *args):
@@ -180,9 +182,11 @@ def _loop_functions():
 
 @patch
 @functools.wraps(Loop.fit, assigned=['__doc__'])
-def fit(self:Learner, n_epochs=1, train=True, valid=True, cbs=None, lr=None):
-    cbs = listify(cbs)
-    with FitState(self), keep_modes(self.model):
+def fit(self:Learner, n_epochs=1, train=True, valid=True, cbs=None, lr=None,
+    resume=None,  # folder of checkpoints (`20_checkpoint`), to go on from the newest
+):
+    cbs = listify(cbs) + (self.resuming(resume) if resume is not None else [])
+    with FitState(self, n_epochs=n_epochs, train=train, valid=valid, cbs=cbs, lr=lr), keep_modes(self.model):
         try:
             self.epoch = self.iter = None
             self.check_fit(n_epochs, train, valid, cbs)

@@ -44,6 +44,10 @@ class CSVLogCB(RowCB):
     def row(self, learn, row):
         self._writer.writerow(row)
         self._file.flush()
+    def resumed(self, learn):  # the rows up to the checkpoint, and none after it
+        self._file.truncate(0); self._file.seek(0)
+        self._writer.writeheader()
+        for row in learn.metrics.rows: self.row(learn, row)
     def cleanup_fit(self, learn):
         if self._file: self._file.close()
         self._file = None

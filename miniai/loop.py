@@ -98,12 +98,12 @@ class Loop:
 @patch
 @with_cbs('epoch')
 def _one_epoch(self:Loop):
-    for self.iter, self.batch in enumerate(self.dl): self._one_batch()
+    for self.iter, self.batch in enumerate(self.dl, self.first): self._one_batch()
 
 @patch
 def one_epoch(self:Loop, training:bool):  # True to train, False to validate
     "Go once through the training or the validation data"
-    self.training, self.iter, self.batch = training, None, None
+    self.training, self.iter, self.batch, self.first = training, None, None, 0  # a run that is resumed begins later in its first epoch
     self.model.train(training)
     self.dl = self.loader(training)
     with torch.set_grad_enabled(training): self._one_epoch()

@@ -275,6 +275,7 @@ def fit_one_cycle(self:Learner,
     lr=None,          # highest learning rate; None: the Learner's
     cbs=None,         # further callbacks for this fit
     total_steps=None, # batches in all epochs; None: as the loader's length says
+    resume=None,      # folder of checkpoints (`20_checkpoint`), to go on from the newest
     **kwargs,         # for `OneCycleLR`, as pct_start=.25
 ):
     "Train with a learning rate that rises and falls once (Smith and Topin, 2018)"
@@ -287,4 +288,4 @@ def fit_one_cycle(self:Learner,
         cycles = any('betas' in g or g.get('momentum') for g in opt.param_groups)  # is there a momentum to cycle?
         rates = [g['lr'] for g in opt.param_groups]  # those that opt_func made of `lr`: groups keep their ratios
         return OneCycleLR(opt, rates, total_steps=total_steps, **{'cycle_momentum': cycles, **kwargs})
-    self.fit(n_epochs, cbs=[BatchSchedCB(sched, total_steps), *listify(cbs)], lr=lr)
+    self.fit(n_epochs, cbs=[BatchSchedCB(sched, total_steps), *listify(cbs)], lr=lr, resume=resume)
