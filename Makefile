@@ -12,7 +12,7 @@ BENCH := .venv-bench/bin/python
 # on a terminal, pip shows how far it is
 PIP := -m pip install $(if $(MAKE_TERMOUT),,--quiet) --disable-pip-version-check
 
-.PHONY: help lesson test dev lab notebooks bench readme host docs site-check lab-check clean
+.PHONY: help lesson test dev lab notebooks bench torture readme host docs site-check lab-check clean
 help:       ## this list
 	@grep -E '^[a-z-]+: .*##' Makefile | sed 's/:[^#]*##/:/'
 lesson: .venv/.run   ## train the lesson's network, diagnose it, train it as advised, write lesson.html
@@ -27,6 +27,8 @@ notebooks: .venv/.dev  ## run every notebook again and store its outputs; T=04 r
 bench: .venv/.dev .venv-bench/.bench  ## measure the loop beside other libraries, and store the table
 	@$(BENCH) .ci/tools.py notebooks proofs/speed
 	@$(PY) .ci/tools.py nbdev_clean
+torture: .venv/.dev  ## kill training processes 200 times, and see whether what goes on ends in the same state
+	@MINIAI_KILLS=200 $(PY) .ci/tools.py notebooks proofs/kill
 readme: .venv/.dev   ## write README.md from nbs/index.ipynb
 	@$(PY) .ci/tools.py readme
 host: .venv/.dev     ## URL=https://host/owner/repo: say everywhere where the repository is hosted; URL= says it nowhere

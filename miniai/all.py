@@ -28,6 +28,7 @@ from .schedule import *
 from .optim import *
 from .init import *
 from .resnet import *
+from .checkpoint import CheckpointCB
 from .scale import ClipGradCB, EMACB, GradAccumCB
 
 __all__ = [o for o in dir() if not o.startswith('_')]

@@ -175,13 +175,14 @@ def restore_state(
     weights = {nm: read(v) for nm, v in state['model'].items()}
     check_weights(learn.model, weights, 'the state')
     cbs = dict(_by_name(learn))
-    if lost := [nm for nm, e in state['cbs'] if nm not in cbs]:
+    if lost := [nm for nm, e in state['cbs'] if nm not in cbs and e[-1]]:  # one without data needs none
         raise ValueError(f"the state is of a run with {', '.join(lost)}, and this one has none: give it the same callbacks")
     learn.model.load_state_dict(weights)
     for nm, b in learn.model.named_buffers(): b.copy_(state['buffers'][nm])
     for nm, p in learn.model.named_parameters(): p.grad = state['grads'].get(nm)
     read(state['learner'], learn)
-    for nm, e in state['cbs']: read(e, cbs[nm])
+    for nm, e in state['cbs']:
+        if nm in cbs: read(e, cbs[nm])
 
 # %% ../nbs/19a_state.ipynb #19b00036
 def differences(
