@@ -23,7 +23,7 @@ that is predicted, and that comes, most often, and `labels`, how often each came
 
 class Tally:
     "Counts, over the batches of an epoch, how predictions and targets go together; nothing waits until `skill`"
-    def __init__(self): self.hits = self.sums = self.limit = None
+    def __init__(self): self.hits, self.sums, self.limit, self.beyond = None, None, None, False
 
 # %% ../nbs/11a_skill.ipynb #11c00010
 @patch
@@ -42,6 +42,7 @@ def update(self:Tally,
 def _classes(self:Tally, logits, y):
     n, pred, y = logits.shape[1], logits.argmax(1).flatten()[:MAX_ROWS], y.flatten()[:MAX_ROWS]
     ok = ((y >= 0) & (y < n)).float()  # other numbers mark what isn't to be predicted
+    self.beyond = self.beyond | (y == n).any()  # one more than there are logits: these are no classes, but periods or ranks perhaps
     y = y.clamp(0, n - 1)
     def counts(i, size): return torch.zeros(size, device=i.device).index_add_(0, i, ok)
     new = [((pred == y)*ok).sum(), counts(pred, n), counts(y, n)] + [counts(y*n + pred, n*n)]*(n <= MAX_TABLE)
@@ -64,7 +65,7 @@ def _numbers(self:Tally, p, y):
 @patch
 def skill(self:Tally)->Skill:
     "What was counted; None if nothing was"
-    if self.hits is not None: return _skill_of_classes(*(o.double().cpu().numpy() for o in self.hits))
+    if self.hits is not None and not bool(self.beyond): return _skill_of_classes(*(o.double().cpu().numpy() for o in self.hits))
     if self.sums is None: return None
     n, sp, sy, pp, yy, py = self.sums.double().cpu().numpy()
     cov, var_p, var_y = (py - sp*sy/n).sum(), (pp - sp*sp/n).sum(), (yy - sy*sy/n).sum()
