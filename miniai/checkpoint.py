@@ -225,7 +225,7 @@ def _listen(self:CheckpointCB):
 def _on_signal(self:CheckpointCB, sig, frame):
     if self._asked is None:
         self._asked = sig
-        os.write(2, b'\nstopping after this batch; once more to stop at once\n')
+        if os.isatty(2): os.write(2, b'\nstopping after this batch; once more to stop at once\n')
     else:
         self._deafen()
         raise KeyboardInterrupt
