@@ -29,6 +29,6 @@ from .optim import *
 from .init import *
 from .resnet import *
 from .checkpoint import CheckpointCB
-from .scale import ClipGradCB, EMACB, GradAccumCB
+from .scale import ClipGradCB, CompileCB, EMACB, GradAccumCB, MixedPrecision
 
 __all__ = [o for o in dir() if not o.startswith('_')]
