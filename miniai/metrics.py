@@ -142,7 +142,7 @@ class MetricsCB(Callback):
     "Measure the mean loss and any metrics, over each pass through the data; `rows` keeps the numbers"
     order = -10  # before those that read its rows
     single = 'give one of them all the metrics, as MetricsCB(accuracy, auc=…)'
-    process_only = '_start', '_header', '_device'  # what a resumed run has anew
+    process_only = '_start', '_header', '_device'  # new in a resumed run
     def __init__(self,
         *ms,         # metrics: objects with reset, update and compute, or functions of predictions and targets
         quiet=False, # True: print nothing, only keep `rows`

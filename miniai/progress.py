@@ -84,7 +84,7 @@ class ProgressCB(Callback):
     order = 10  # after those that measure
     shows_metrics = True  # MetricsCB need not print
     single = 'leave one out, or there would be two tables'
-    process_only = '_out', '_bar', '_drawn', '_redrawn', '_done', '_n_rows', '_rows'  # what a resumed run has anew
+    process_only = '_out', '_bar', '_drawn', '_redrawn', '_done', '_n_rows', '_rows'  # new in a resumed run
     def __init__(self,
         plot:bool=False,  # draw the losses while it trains, in a notebook, at most once a second
     ):
