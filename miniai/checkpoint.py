@@ -334,10 +334,11 @@ def save(self:Learner,
 
 @patch
 def load(self:Learner,
-    path,  # of a file that `save` has written
+    path,  # of a file that `save` has written, or of a checkpoint
 ):
     "Read weights and buffers into the model; those of another model are refused, with the layers that differ"
     if Path(path).suffix == '.safetensors': weights = _safetensors().load_file(path)
+    elif Path(path).suffix == '.ckpt': weights = {nm: Restorer()(e) for nm, e in read_checkpoint(path)[1]['run']['model'].items()}
     else: weights = torch.load(path, weights_only=True, map_location=device_of(self.model))
     check_weights(self.model, weights, path)
     self.model.load_state_dict(weights)
