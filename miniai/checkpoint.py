@@ -257,8 +257,10 @@ class Resume(Callback):
     order, has_state = 10**6 - 1, False
     def __init__(self, folder):
         found = newest(folder)
-        self.header, self.state, self.begun = (*found[1:], None) if found else (None, None, None)
-        if not found: print(f'{folder} holds no whole checkpoint: the run starts from the beginning')
+        path, self.header, self.state = found or (None, None, None)
+        h, self.begun = self.header, None
+        print(f"going on from {path}: epoch {h['epoch']}, batch {h['done']}" + ' of validation'*(not h['training']) if h else
+              f'{folder} holds no whole checkpoint: the run starts from the beginning')
 
     def before_fit(self, learn):
         h, self.waits = self.header, bool(self.header)
