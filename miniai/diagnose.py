@@ -96,6 +96,7 @@ def _diverged(run):
     last, limit = float(loss[-max(1, len(loss)//10):].mean()), 1.5*abs(run.first) + .5
     third = np.sort(loss)[-3]                                   # not a single batch
     lost = third > 3*abs(run.first) and last > .7*run.first
+    if run.own_loss: limit, lost = 3*abs(run.first) + 1, False  # two players, as in a GAN: one's gain is the other's loss
     if run.learns and len(run.skill): return  # what is noisy may rise and learn all the same
     if last > limit or third > 10*abs(run.first) + 10 or lost:
         yield Finding(int(np.argmax(loss > limit)), f'the loss rose from {run.first:.3g} to {loss.max():.3g}, and ended at '
