@@ -266,6 +266,7 @@ def logits_of(
     if preds.ndim < 2 or y.is_floating_point() or y.ndim != preds.ndim - 1: return None
     if preds.shape[:1] + preds.shape[2:] != y.shape == preds.shape[:-1]:  # (n, time, classes)
         preds = preds.movedim(-1, 1)
+    if preds.shape[:1] + preds.shape[2:] != y.shape: return None  # as where CTC aligns twenty outputs with four labels
     return (preds, y) if preds.shape[1] > 1 else None  # one number for each sample is no choice between classes
 
 # %% ../nbs/00_core.ipynb #7299fba1
