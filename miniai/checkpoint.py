@@ -28,14 +28,17 @@ def streams_of(
     return [o for o in walk(tuple(dls)) if isinstance(o, STREAMS) or isinstance(o, DataLoader) and o.persistent_workers]
 
 def stream_state(
-    o,  # one of them
+    o,  # one of `streams_of`
 ):
+    "What it is now, as plain values and tensors"
     if isinstance(o, DataLoader): return o._iterator is not None
     return o.epoch if isinstance(o, TensorLoader) else values(o)
 
 def set_stream(
-    o, state,  # one of them, and what it was
+    o,      # one of `streams_of`
+    state,  # of `stream_state`
 ):
+    "Put it back to what it was"
     if isinstance(o, TensorLoader): o.epoch = state
     elif isinstance(o, DataLoader): _set_workers(o, state)
     else: Restorer()(state, o)

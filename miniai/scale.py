@@ -48,8 +48,9 @@ class Wrapped:
         return getattr(self.optimizer, nm)
 
 def unwrapped(
-    opt,  # optimizer, perhaps inside
+    opt,  # optimizer, perhaps inside a `Wrapped`
 ):
+    "The optimizer itself"
     while isinstance(opt, Wrapped): opt = opt.optimizer
     return opt
 

@@ -78,7 +78,11 @@ def instance(self:Saver, o):
     else: attrs = {nm: v for nm, v in vars(o).items() if nm not in (LEFT_OUT if isinstance(o, Learner) else getattr(o, 'process_only', ()))}
     return 'object', key, name, {nm: e for nm, v in attrs.items() if (e := self(v)) is not OMIT}
 
-def values(o): return Saver()(o)  # of data, and of generators of random numbers
+def values(
+    o,  # data, or a generator of random numbers
+):
+    "What `Saver` makes of it, where there is no Learner"
+    return Saver()(o)
 
 # %% ../nbs/19a_state.ipynb #19b00027
 def state_of(
