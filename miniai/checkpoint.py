@@ -170,10 +170,8 @@ def cleanup_batch(self:CheckpointCB, learn):
 def after_epoch(self:CheckpointCB, learn): self._over = True
 @patch
 def cleanup_epoch(self:CheckpointCB, learn):
-    last = not (learn.training and self.args['valid'])
-    if not self._over or not last: return
-    n = self.every_n_epochs
-    better = self._is_best(learn)
+    if not self._over or learn.training and self.args['valid']: return  # the validation is still to come
+    n, better = self.every_n_epochs, self._is_best(learn)
     if self._asked or better or n and (learn.epoch + 1) % n == 0: self.save(learn, True, better)
     if self._asked: self._stop(learn)
 
@@ -245,8 +243,7 @@ def _stop(self:CheckpointCB, learn):
     print(f'stopped in epoch {learn.epoch} after batch {learn.iter} of {learn.phase}: learn.resume() goes on; '
           f'in another process, fit({learn.n_epochs}, …, resume={str(self.folder)!r})')
     sig, self._asked = self._asked, None
-    if sig == signal.SIGTERM: raise SystemExit(143)
-    raise CancelFitException()
+    raise SystemExit(143) if sig == signal.SIGTERM else CancelFitException()
 
 @patch
 def cleanup_fit(self:CheckpointCB, learn):

@@ -171,17 +171,17 @@ def floor(self:Bench,
     steps:int=200,  # of Adam, each of which moves a prediction by up to 0.1
 )->float:
     "The loss that free predictions for `batch` reach; NaN where the predictions are not one tensor, or can't be free"
-    free, least = predict_batch(self.copy, batch, True), math.nan
-    if not isinstance(free, torch.Tensor): return least
+    free, losses = predict_batch(self.copy, batch, True), []
+    if not isinstance(free, torch.Tensor): return math.nan
     free = self.copy.preds = free.detach().clone().requires_grad_()
     opt = optim.Adam([free], .1)
     try:
         for _ in range(steps):
             run_step(self.copy, 'get_loss')
-            least = self.copy.loss.item()
+            losses.append(self.copy.loss.item())
             opt.zero_grad(); self.copy.loss.backward(); opt.step()
     except (RuntimeError, ValueError): return math.nan  # as of probabilities outside 0..1
-    return least
+    return min(losses)
 
 # %% ../nbs/10a_copies.ipynb #5aaabd5e
 def _cat(batches):

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TORCH_SAYS', 'EXPLAINED', 'ABOUT', 'type_name', 'check_cb', 'check_parts', 'shape_of', 'about_forward',
-           'about_predict', 'target_remedy', 'about_loss', 'about_backward', 'about_step', 'explain_error', 'explained',
-           'wrapped', 'short_traceback']
+           'about_predict', 'target_remedy', 'one_output', 'alike', 'about_loss', 'about_backward', 'about_step',
+           'explain_error', 'explained', 'wrapped', 'short_traceback']
 
 # %% ../nbs/04a_messages.ipynb #04b00004
 import difflib, functools, inspect, re, textwrap, types
@@ -148,6 +148,13 @@ def target_remedy(
     calls = '.squeeze(1)'*column + '.long()'*(y.dtype != torch.int64)
     if not calls or not (column or y.ndim == preds.ndim - 1): return ''
     return f'; labels are whole numbers, one for each sample: y{calls}'
+
+# %% ../nbs/04a_messages.ipynb #a11b0d21
+def one_output(preds): return preds.shape[1:] in ((), (1,))  # one number for each sample
+
+def alike(preds, targets):  # floats of one shape, as losses for yes or no take them
+    y = targets[0] if targets else None
+    return all(isinstance(o, torch.Tensor) and o.is_floating_point() for o in (preds, y)) and preds.shape == y.shape
 
 # %% ../nbs/04a_messages.ipynb #bfa0616e
 def about_loss(

@@ -9,8 +9,8 @@ __all__ = ['MAX_ROWS', 'MAX_TABLE', 'Skill', 'Tally', 'about_input', 'ranges_of'
 import math
 from collections import namedtuple
 import numpy as np, torch
-from .check import one_output
 from .core import column_stds, logits_of, patch
+from .messages import one_output
 
 # %% ../nbs/11a_skill.ipynb #11c00009
 MAX_ROWS, MAX_TABLE = 4096, 100  # predictions counted of a batch; classes up to which there is a table

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np, torch
 from torch import nn
 from .activations import ActivationStats
-from .check import alike, one_output, sigmoid_twice
+from .check import sigmoid_twice
 from .core import ModelRef, Scalars, main_tensor, patch, rms
 from .counting import Rows
 from .hooks import HooksCallback
 from .learner import Callback, TrainCB, TrainLearner
+from .messages import alike, one_output
 from .skill import Skill, Tally, about_input, broadcasts, ranges_of, shape_of_weights, usual_size
 
 # %% ../nbs/12_watch.ipynb #d5e003ba
@@ -193,8 +194,7 @@ def after_loss(self:_FromBatches, learn):
     if learn.training: self.lrs.append(float(groups[0]['lr']) if (groups := getattr(learn.opt, 'param_groups', None)) else math.nan)
     self._tally.update(*_parts(learn)[1:])
     if not learn.training or not self._looks() or learn.loss.ndim: return
-    if alike(learn.preds, learn.targets):
-        self.twice.append(sigmoid_twice(learn.preds, learn.targets[0], learn.loss))
+    if alike(learn.preds, learn.targets): self.twice.append(sigmoid_twice(learn.preds, learn.targets[0], learn.loss))
 
 # %% ../nbs/12_watch.ipynb #d5e003bf
 class _FromUpdates:
