@@ -30,5 +30,6 @@ from .init import *
 from .resnet import *
 from .checkpoint import CheckpointCB
 from .scale import ClipGradCB, CompileCB, EMACB, GradAccumCB, MixedPrecision
+from .processes import AccelerateCB
 
 __all__ = [o for o in dir() if not o.startswith('_')]

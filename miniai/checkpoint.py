@@ -8,12 +8,13 @@ __all__ = ['STREAMS', 'streams_of', 'stream_state', 'set_stream', 'rest_of', 'Ch
 # %% ../nbs/20_checkpoint.ipynb #20a00004
 import os, random, shutil, signal, sys, threading, time, uuid, warnings
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 import numpy as np, torch
 from torch.utils.data import DataLoader, IterableDataset
-from .core import device_of, patch, random_states, set_random_states, walk
+from .core import device_of, from_all, patch, random_states, set_random_states, walk, world
 from .data import TensorLoader
-from .files import Writer, checkpoints, newest, read_checkpoint, read_header, write_checkpoint
+from .files import Writer, checkpoints, made, newest, own_folder, read_checkpoint, read_header, write_checkpoint
 from .learner import Callback, CancelEpochException, CancelFitException, Learner
 from .state import Restorer, check_weights, restore_state, state_of, values
 
@@ -76,8 +77,7 @@ def rest_of(
     if isinstance(dl, TensorLoader): return dl.rest(k)
     if hasattr(dl, 'load_state_dict'): return iter(dl)  # it has been put at its place
     if not isinstance(dl, DataLoader):
-        it = iter(dl)
-        for _ in range(k): next(it)
+        for _ in islice(it := iter(dl), k): pass
         return it
     nm, workers = _sampler_of(dl), vars(dl)['_iterator']  # those that persist have the sampler as well
     passed = _Passed(sampler := vars(dl)[nm], k)
@@ -117,8 +117,8 @@ def before_fit(self:CheckpointCB, learn):
     self.args = {**learn.state.args, 'cbs': [cb for cb in learn.state.args['cbs'] if not isinstance(cb, (Resume, _Skip))]}
     resumed = next((cb for cb in learn.cbs if isinstance(cb, Resume) and cb.header), None)
     if resumed: self.run, self.n, self.step, self.highest = (resumed.header[o] for o in ('run', 'n', 'step', 'highest'))
-    self.folder.mkdir(parents=True, exist_ok=True)
-    (probe := self.folder/f'.{os.getpid()}.part').touch(); probe.unlink()  # or an error, before anything is trained
+    if self.every_seconds and world()[1] > 1: raise ValueError('every_seconds: the clocks of several processes differ; give every_n_batches')
+    self._place = made(own_folder(self.folder))  # or an error, before anything is trained
     self._check_folder()
     self.run = self.run or uuid.uuid4().hex[:8]
     if self.best is not None and (nm := self.best.removeprefix('-')) not in getattr(getattr(learn, 'metrics', None), 'all_metrics', {}):
@@ -132,7 +132,7 @@ def before_fit(self:CheckpointCB, learn):
 # %% ../nbs/20_checkpoint.ipynb #20a00052
 @patch
 def _check_folder(self:CheckpointCB):
-    strange = [p.name for p in checkpoints(self.folder) if (h := read_header(p)) and h.get('run') != self.run]
+    strange = [p.name for p in checkpoints(self._place) if (h := read_header(p)) and h.get('run') != self.run]
     if strange: raise ValueError(f'{self.folder} holds checkpoints of another run, as {strange[-1]}: go on with it, fit(…, '
                                  f'resume={str(self.folder)!r}), or give this run a folder of its own')
 def _is_stream(dl):
@@ -159,6 +159,7 @@ def after_batch(self:CheckpointCB, learn):
 @patch
 def cleanup_batch(self:CheckpointCB, learn):
     whole, self._whole = self._whole, False
+    self._agree()
     if not whole: return  # a batch that was cancelled
     n, s = self.every_n_batches, self.every_seconds
     due = learn.training and n and self.step % n == 0 or s and time.perf_counter() - self._time > s
@@ -171,6 +172,7 @@ def after_epoch(self:CheckpointCB, learn): self._over = True
 @patch
 def cleanup_epoch(self:CheckpointCB, learn):
     if not self._over or learn.training and self.args['valid']: return  # the validation is still to come
+    self._agree()
     n, better = self.every_n_epochs, self._is_best(learn)
     if self._asked or better or n and (learn.epoch + 1) % n == 0: self.save(learn, True, better)
     if self._asked: self._stop(learn)
@@ -188,8 +190,8 @@ def save(self:CheckpointCB,
     place = dict(epoch=learn.epoch + 1, training=True, done=0) if next_epoch else \
         dict(epoch=learn.epoch, training=learn.training, done=learn.iter + 1)
     now = self._sources()
-    dl = None if next_epoch or not hasattr(learn.dl, 'state_dict') else values(learn.dl.state_dict())
-    state = dict(begun=now if next_epoch else self._begun, now=now, loader=dl, run=state_of(learn))
+    asks = not next_epoch and hasattr(learn.dl, 'state_dict')
+    state = dict(begun=now if next_epoch else self._begun, now=now, loader=values(learn.dl.state_dict()) if asks else None, run=state_of(learn))
     rows = {r['phase']: {nm: v for nm, v in r.items() if isinstance(v, float)} for r in getattr(getattr(learn, 'metrics', None), 'rows', [])[-2:]}
     self.n += 1
     header = dict(run=self.run, n=self.n, step=self.step, highest=self.highest, **place, n_epochs=learn.n_epochs, metrics=rows,
@@ -200,13 +202,13 @@ def save(self:CheckpointCB,
 @patch
 def _write(self:CheckpointCB, header, state, best):
     self._check_folder()
-    path = self.folder/f"checkpoint-{header['n']:06d}.ckpt"
+    path = self._place/f"checkpoint-{header['n']:06d}.ckpt"
     write_checkpoint(path, header, state)
     if best:
-        shutil.copyfile(path, part := self.folder/'.best.part')
-        os.replace(part, self.folder/'best.ckpt')
-    for old in checkpoints(self.folder)[:-self.keep]: old.unlink(missing_ok=True)
-    for left in self.folder.glob('.checkpoint-*.part'): left.unlink(missing_ok=True)  # of processes that were killed
+        shutil.copyfile(path, part := self._place/'.best.part')
+        os.replace(part, self._place/'best.ckpt')
+    for old in checkpoints(self._place)[:-self.keep]: old.unlink(missing_ok=True)
+    for left in self._place.glob('.checkpoint-*.part'): left.unlink(missing_ok=True)  # of processes that were killed
 
 @patch
 def _is_best(self:CheckpointCB, learn):
@@ -227,14 +229,15 @@ def _on_signal(self:CheckpointCB, sig, frame):
     if self._asked is None:
         self._asked = sig
         if os.isatty(2): os.write(2, b'\nstopping after this batch; once more to stop at once\n')
-    else:
-        self._deafen()
-        raise KeyboardInterrupt
+    else: self._deafen(); raise KeyboardInterrupt
+
+@patch
+def _agree(self:CheckpointCB):  # several processes stop at the same batch
+    if world()[1] > 1: self._asked = max(from_all(self._asked or 0)) or None
 
 @patch
 def _deafen(self:CheckpointCB):
-    for sig, old in self._old.items(): signal.signal(sig, old)
-    self._old = {}
+    while self._old: signal.signal(*self._old.popitem())
 
 # %% ../nbs/20_checkpoint.ipynb #20a00053
 @patch
@@ -256,8 +259,7 @@ class Resume(Callback):
     "Put the newest checkpoint of a folder into the fit that begins"
     order, has_state = 10**6 - 1, False
     def __init__(self, folder):
-        found = newest(folder)
-        path, self.header, self.state = found or (None, None, None)
+        path, self.header, self.state = newest(folder) or (None, None, None)
         h, self.begun = self.header, None
         print(f"going on from {path}: epoch {h['epoch']}, batch {h['done']}" + ' of validation'*(not h['training']) if h else
               f'{folder} holds no whole checkpoint: the run starts from the beginning')

@@ -261,6 +261,30 @@ def append(self:LayerStats,
     self._num.append(num); self._alive.append(pack_bits(alive))
     self.n_units = alive.numel()
 
+# %% ../nbs/09_counting.ipynb #09a00052
+@patch
+def replace(self:Rows, rows, start):
+    "Put `rows`, an array, in the place of those from `start` on"
+    kept = self.array(rows.shape[1])[:start]
+    self.chunks, self.n = [torch.from_numpy(np.concatenate([kept, rows])).to(self.dtype)], start + len(rows)
+    self.used = self.n
+
+@patch
+def merge(self:LayerStats,
+    parts,    # `LayerStats` of the same layer, for other samples of the same batches, and this one
+    start=0,  # first row to merge
+):
+    "Make of each row from `start` on what the samples of all parts together give"
+    if any(o.batches[start:] != self.batches[start:] or o.hist_max != self.hist_max for o in parts):
+        raise ValueError('statistics of other batches, or with another range of the histogram, can not be merged: give hist_max')
+    counts, means, stds = (np.stack([getattr(o, nm)[start:] for o in parts]) for nm in ('counts', 'means', 'stds'))  # (parts, rows, …)
+    n = counts.sum(2).astype(float)
+    mean = (n*means).sum(0)/n.sum(0)
+    squares = np.where(n > 1, (n - 1)*stds.astype(float)**2, 0) + n*(means - mean)**2
+    num = np.stack([mean, np.sqrt(squares.sum(0)/np.maximum(n.sum(0) - 1, 1))], 1)
+    alive = np.bitwise_or.reduce([o._alive.array()[start:] for o in parts])
+    for nm, new in dict(_num=num.astype(np.float32), _hist=counts.sum(0), _alive=alive).items(): getattr(self, nm).replace(new, start)
+
 # %% ../nbs/09_counting.ipynb #09b00002
 DeadUnit = namedtuple('DeadUnit', 'layer unit death revival')
 DeadUnit.__doc__ = "A unit that gave only zeros from batch `death` up to before batch `revival` (None: to the end)"

@@ -6,9 +6,9 @@
 __all__ = ['RowCB', 'CSVLogCB', 'TensorBoardCB', 'EarlyStopCB']
 
 # %% ../nbs/07a_logs.ipynb #07a00004
-import csv, math, warnings
+import csv, math, os, warnings
 from pathlib import Path
-from .core import patch
+from .core import is_main, patch
 from .learner import Callback, CancelFitException
 
 # %% ../nbs/07a_logs.ipynb #07a00007
@@ -35,7 +35,7 @@ class CSVLogCB(RowCB):
     def before_fit(self, learn):
         super().before_fit(learn)
         names = ['epoch', 'phase', 'loss', *learn.metrics.metrics, 'seconds', 'partial']
-        try: self._file = open(self.path, self._mode, newline='')
+        try: self._file = open(self.path if is_main() else os.devnull, self._mode, newline='')
         except OSError as e: raise type(e)(e.errno, f'the log of CSVLogCB cannot be written, {e.strerror}', str(self.path)) from None
         self._writer = csv.DictWriter(self._file, names)
         if self._mode == 'w': self._writer.writeheader()
@@ -45,7 +45,7 @@ class CSVLogCB(RowCB):
         self._writer.writerow(row)
         self._file.flush()
     def resumed(self, learn):  # the rows up to the checkpoint, and none after it
-        self._file.truncate(0); self._file.seek(0)
+        if is_main(): self._file.truncate(0); self._file.seek(0)
         self._writer.writeheader()
         for row in learn.metrics.rows: self.row(learn, row)
     def cleanup_fit(self, learn):
@@ -61,12 +61,14 @@ class TensorBoardCB(RowCB):
 
     def before_fit(self, learn):
         super().before_fit(learn)
+        if not is_main(): return
         try: from torch.utils.tensorboard import SummaryWriter
         except ImportError as e: raise ImportError("TensorBoardCB needs the package tensorboard: pip install tensorboard") from e
         try: self._writer = SummaryWriter(self.folder)
         except OSError as e: raise type(e)(e.errno, f'the log of TensorBoardCB cannot be written, {e.strerror}', str(self.folder)) from None
 
     def row(self, learn, row):
+        if not self._writer: return  # not the first of several processes
         for nm, v in row.items():
             if isinstance(v, float): self._writer.add_scalar(f'{nm}/{row["phase"]}', v, self._n)
         if learn.training:
@@ -108,7 +110,7 @@ def row(self:EarlyStopCB, learn, row):
     self.best, self.waited = (value, 0) if value < self.best else (self.best, self.waited + 1)
     if self.waited < self.patience: return
     self.stopped = True
-    print(f'stopped after epoch {learn.epoch}: {self.metric} was best {self.waited} epochs before, at {self.sign*self.best:.3f}')
+    if is_main(): print(f'stopped after epoch {learn.epoch}: {self.metric} was best {self.waited} epochs before, at {self.sign*self.best:.3f}')
     raise CancelFitException()
 
 @patch

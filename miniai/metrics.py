@@ -9,7 +9,7 @@ __all__ = ['DeviceCB', 'SampleMean', 'accuracy', 'cells', 'row_text', 'MetricsCB
 import time
 import torch
 import miniai.core as core
-from .core import Scalars, batch_size, map_nested, patch, split_batch, to_device
+from .core import Scalars, batch_size, is_main, map_nested, patch, split_batch, to_device
 from .learner import Callback
 
 # %% ../nbs/06_metrics.ipynb #67abca08
@@ -157,9 +157,9 @@ class MetricsCB(Callback):
         self._device, self._row, self._start = None, None, time.perf_counter()
 
     def after_batch(self, learn):
+        if not getattr(learn, 'counts', True): return  # a sample that another process has as well
         inputs, targets = _parts(learn)
         self.loss.add(learn.loss.detach(), batch_size(inputs))
-        if not self.metrics: return
         if self._device != learn.loss.device: self._place(learn.loss.device)
         preds = map_nested(_plain, learn.preds)
         for nm, m in self.metrics.items(): self._update(nm, m, preds, targets)
@@ -193,18 +193,18 @@ def cleanup_epoch(self:MetricsCB, learn):
 
 @patch
 def _place(self:MetricsCB, device):
-    for m in self.metrics.values():
-        if hasattr(m, 'to'): m.to(device)
+    for m in (m for m in self.metrics.values() if hasattr(m, 'to')): m.to(device)
     self._device = device
 
 @patch
 def _add_row(self:MetricsCB, learn, **more):
-    nums = {nm: _number(m.compute()) if self.loss.ns else float('nan')
+    whole = getattr(learn, 'gather_metric', None) if not more else None  # where several processes measure, each has its part
+    nums = {nm: _number((whole(nm, m) if whole else m).compute()) if self.loss.ns or whole else float('nan')
             for nm, m in {'loss': self.loss, **self.metrics}.items()}
     self._row = dict(epoch=learn.epoch, phase='train' if learn.training else 'valid', **nums,
                      seconds=time.perf_counter() - self._start, **more)
     self.rows.append(self._row)
-    if not self.quiet and not any(getattr(cb, 'shows_metrics', False) for cb in learn.cbs): self._log(cells(self._row))
+    if not self.quiet and is_main() and not any(getattr(cb, 'shows_metrics', False) for cb in learn.cbs): self._log(cells(self._row))
 
 MetricsCB.all_metrics = property(lambda self: {**self.metrics, 'loss': self.loss}, doc='The metrics and the loss, by name')
 

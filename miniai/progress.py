@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import torch
 from tqdm.auto import tqdm
 from tqdm.notebook import tqdm as _tqdm_notebook
-from .core import ModelRef, Scalars, length, patch
+from .core import ModelRef, Scalars, is_main, length, patch
 from .learner import Callback
 from .metrics import MetricsCB, cells, row_text
 from .plot import close_on_error, mark_fits, shown_once
@@ -50,8 +50,9 @@ def _is_terminal(stream):
 
 class _Terminal:
     "The display where there is no notebook: a bar on a terminal's stderr, rows as lines"
-    def __init__(self): self.bar, self.header = tqdm(leave=False, disable=not _is_terminal(sys.stderr)), True
+    def __init__(self): self.bar, self.header = tqdm(leave=False, disable=not is_main() or not _is_terminal(sys.stderr)), True
     def row(self, rows):
+        if not is_main(): return
         lines = [row_text(rows[-1], header=True)]*self.header + [row_text(rows[-1])]
         with tqdm.external_write_mode(): print('\n'.join(lines), flush=True)
         self.header = False

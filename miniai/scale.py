@@ -78,14 +78,15 @@ class GradAccumCB(Callback):
         self.n, self._gate = n, None
 
     def before_fit(self, learn): self._gate = learn.opt = _Gate(learn.opt)
+    def due(self, learn): return (learn.iter + 1) % self.n == 0 or learn.iter + 1 == length(learn.dl)
     def before_epoch(self, learn):
         if self._gate.n: self._gate.optimizer.zero_grad()  # of an epoch that was cancelled
         self._gate.n = 0
     def after_loss(self, learn):
         if not learn.training: return
-        k, self._loss = batch_size(learn.inputs), learn.loss
+        k, self._loss = getattr(learn, 'share', None) or batch_size(learn.inputs), learn.loss  # several processes share a batch
         learn.loss, self._gate.n = learn.loss*k, self._gate.n + k
-        self._gate.open = (learn.iter + 1) % self.n == 0 or learn.iter + 1 == length(learn.dl)
+        self._gate.open = self.due(learn)
     def after_backward(self, learn): learn.loss = self._loss
     def after_epoch(self, learn):  # a loader without a length
         if learn.training and self._gate.n: self._gate.open = True; self._gate.step(); self._gate.zero_grad()

@@ -96,6 +96,7 @@ class Run(Counted):
     per_channel: float = math.inf     # fewest values that a batch norm had for a channel
     metrics: dict = field(default_factory=dict)     # name: values in the validation epochs
     incident: object = None           # what a `NaNGuardCB` stopped for
+    out_of_sync: list = field(default_factory=list) # (training batches before, names of tensors that differ between processes)
 
 # %% ../nbs/12_watch.ipynb #12a00009
 def _mean_of_last(x): return float(x[-max(1, len(x)//10):].mean())
@@ -239,7 +240,7 @@ class DiagnoseCB(_FromBatches, _FromUpdates, Callback):
         self.n, self.n_classes, self.eval_mode, self.frozen, self.broadcast = 0, None, None, [], None
         self.weights, self.parts, self._valid, self._tally, self._old, self._hooks = {}, [], Scalars(), Tally(), None, []
         self.valid_losses, self.looks, self.labels, self.tallies, self.epoch_ends, self.lrs = [], [], [], [], [], array('d')
-        self.off, self.copies, self.own_loss = [], [], False
+        self.off, self.copies, self.own_loss, self.out_of_sync = [], [], False, []
         self.reached, self.moved, self.metrics, self.steps, self.strangers, self.loss_type = set(), set(), {}, None, 0, None
         self.decay, self.decoupled, self.scheduler, self.dropout, self.loss_name, self._norm = 0., False, '', 0., '', None
         for nm in ('losses', 'left_over', 'twice', 'norms'): setattr(self, nm, Scalars())
@@ -352,4 +353,4 @@ def run(self:DiagnoseCB)->Run:
 # %% ../nbs/12_watch.ipynb #f3e55b6e
 _WIDTHS = dict(inputs=4, targets=4, row_sums=2, outputs=8, valid_inputs=4)
 _AS_THEY_ARE = ('n_classes', 'broadcast', 'eval_mode', 'epoch_ends', 'loss_name', 'steps', 'strangers', 'decay', 'decoupled',
-                'scheduler', 'dropout', 'metrics', 'own_loss')
+                'scheduler', 'dropout', 'metrics', 'own_loss', 'out_of_sync')
