@@ -505,6 +505,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'miniai.lesson._img': ('lesson.html#_img', 'miniai/lesson.py'),
                                'miniai.lesson._lesson_run': ('lesson.html#_lesson_run', 'miniai/lesson.py'),
                                'miniai.lesson._made_with': ('lesson.html#_made_with', 'miniai/lesson.py'),
+                               'miniai.lesson._processes': ('lesson.html#_processes', 'miniai/lesson.py'),
                                'miniai.lesson._reserve': ('lesson.html#_reserve', 'miniai/lesson.py'),
                                'miniai.lesson._run_html': ('lesson.html#_run_html', 'miniai/lesson.py'),
                                'miniai.lesson.advised': ('lesson.html#advised', 'miniai/lesson.py'),

@@ -6,16 +6,17 @@
 __all__ = ['fit', 'advised', 'report', 'lesson', 'main']
 
 # %% ../nbs/15_lesson.ipynb #1e28ad84
-import argparse, io, platform, warnings
+import argparse, io, os, platform, warnings
 from base64 import b64encode
 from html import escape
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 import matplotlib.pyplot as plt
 import torch, torch.nn.functional as F
 import miniai
 from .activations import ActivationStats
-from .core import listify, set_seed
+from .core import from_all, is_main, listify, set_seed
 from .data import fashion_mnist
 from .diagnose import DiagnoseCB
 from .learner import Learner, TrainCB
@@ -154,11 +155,15 @@ def report(
     return path
 
 # %% ../nbs/15_lesson.ipynb #05bfa044
-def _lesson_run(title, model, lr, epochs, seed, dls, runs):
-    print(f'{title}: {dls.name}, {dls.train.n:,} images to train, {dls.valid.n:,} to validate. '
-          f'Epochs: {epochs}, learning rate: {lr:g}, seed: {seed}', flush=True)
-    runs[f'{title}: learning rate {lr:g}'] = learn = fit(model, epochs, [ActivationStats(), DiagnoseCB()], lr, dls)
-    print(learn.diagnose(), flush=True)
+def _processes():
+    "What it takes on the processes that `accelerate launch` or `torchrun` has started, of a later notebook"
+    return [import_module('miniai.processes').AccelerateCB()] if int(os.environ.get('WORLD_SIZE', 1)) > 1 else []
+
+def _lesson_run(title, model, lr, epochs, seed, dls, runs, more):
+    if is_main(): print(f'{title}: {dls.name}, {dls.train.n:,} images to train, {dls.valid.n:,} to validate. '
+                        f'Epochs: {epochs}, learning rate: {lr:g}, seed: {seed}', flush=True)
+    runs[f'{title}: learning rate {lr:g}'] = learn = fit(model, epochs, [ActivationStats(), DiagnoseCB(), *more], lr, dls)
+    if is_main(): print(learn.diagnose(), flush=True)
     return learn
 
 # %% ../nbs/15_lesson.ipynb #05bfa045
@@ -171,15 +176,17 @@ def lesson(
     "Train the lesson's net, then as the diagnosis advises, and write a report of both; returns the first Learner"
     if epochs < 1: raise ValueError(f"epochs={epochs}: one or more, as in lesson(3)")
     if not lr > 0: raise ValueError(f"lr={lr}: a learning rate is a number above 0")
+    more = _processes()
     set_seed(seed)
-    path, dls, runs = _reserve(out), fashion_mnist(), {}  # a path that can't be written is better known before the training
-    learn = _lesson_run('The lesson', cnn(), lr, epochs, seed, dls, runs)
-    if found := learn.diagnose():
-        rate, better = advised(found.kinds, lr)
+    path, dls, runs = _reserve(out) if is_main() else None, fashion_mnist(), {}  # a path that can't be written is better known before the training
+    learn = _lesson_run('The lesson', cnn(), lr, epochs, seed, dls, runs, more)
+    if kinds := from_all(learn.diagnose().kinds)[0]:
+        rate, better = advised(kinds, lr)
         set_seed(seed)
         dls.train.epoch = 0  # the same order of the data
         _lesson_run('As advised' + ', better initial weights'*better, cnn().apply(init_weights) if better else cnn(), rate,
-                    epochs, seed, dls, runs)
+                    epochs, seed, dls, runs, more)
+    if not is_main(): return learn
     report(path, runs, "The lesson's net, looked into", epochs=epochs, seed=seed,
            command=f'miniai-lesson --epochs {epochs} --lr {lr:g} --seed {seed}')
     print(f'The report: {path.resolve()}')
@@ -199,3 +206,5 @@ def main(
     p.add_argument('--out', default='lesson.html', help='the report: a file, or a folder')
     try: lesson(**vars(p.parse_args(args)))
     except ValueError as e: p.error(str(e))
+
+if __name__ == '__main__' and __spec__: main()  # python -m miniai.lesson; `accelerate launch -m miniai.lesson` for several processes

@@ -24,7 +24,7 @@ def _accelerator(timeout, kwargs):
     try:
         from accelerate import Accelerator
         from accelerate.utils import InitProcessGroupKwargs
-    except ImportError as e: raise ImportError("AccelerateCB needs the package accelerate: pip install 'miniai[accel]'") from e
+    except ImportError as e: raise ImportError("AccelerateCB needs the package accelerate: pip install accelerate") from e
     if kwargs.pop('mixed_precision', None) not in (None, 'no'): raise ValueError('mixed_precision: put a MixedPrecision() beside AccelerateCB()')
     handlers = [InitProcessGroupKwargs(timeout=timedelta(seconds=timeout)), *kwargs.pop('kwargs_handlers', ())]
     acc = Accelerator(mixed_precision='no', kwargs_handlers=handlers, **kwargs)
@@ -52,7 +52,7 @@ def before_fit(self:AccelerateCB, learn):
     key = learn.model, [p.requires_grad for p in learn.model.parameters()]
     if self._key is None or self._key[0] is not key[0] or self._key[1] != key[1]: self._key, self._wrapped = key, self._wrap(learn)
     if n > 1: learn.gather_metric = gather_metric
-    self._starts, self._weights = {id(cb): _length(cb) for cb in learn.cbs if isinstance(cb, MERGED)}, []
+    self._starts, self._weights = [_length(cb) for cb in learn.cbs if isinstance(cb, MERGED)], []
 
 @patch
 def _wrap(self:AccelerateCB, learn):
@@ -183,9 +183,8 @@ def _length(cb):
 @patch
 def after_fit(self:AccelerateCB, learn):
     if self.acc.num_processes == 1: return
-    for cb in learn.cbs:
-        if not isinstance(cb, MERGED): continue
-        start, mine = self._starts[id(cb)], _stats(cb)
+    for cb, start in zip((cb for cb in learn.cbs if isinstance(cb, MERGED)), self._starts):
+        mine = _stats(cb)
         parts = from_all(mine)
         for key, st in mine.items(): st.merge([o[key] for o in parts], start.get(key, 0))
         if isinstance(cb, DiagnoseCB): _merge_run(cb, start, self._weights)

@@ -159,8 +159,7 @@ class _FromBatches:
         x = main_tensor(learn.inputs)
         if not learn.training and x is not None and len(self.valid_inputs) < 50: self.valid_inputs.append(about_input(x))
         if not learn.training or not self._looks(): return
-        if self.eval_mode is None and any(_has_modes(m) and not m.training
-                                          and not _frozen_norm(m) for m in learn.model.modules()): self.eval_mode = self.n
+        if self.eval_mode is None and any(_has_modes(m) and not m.training and not _frozen_norm(m) for m in learn.model.modules()): self.eval_mode = self.n
         x, preds, y = _parts(learn)
         if x is not None and len(self.inputs) < 50: self.inputs.append(about_input(x))
         for rec in (*self.acts, *self.bounded): rec.last = preds is not None and rec.at == preds.data_ptr()
