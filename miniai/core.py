@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['def_device', 'set_seed', 'random_states', 'set_random_states', 'keep_random', 'device_of', 'keep_modes', 'world',
            'is_main', 'from_all', 'map_nested', 'to_device', 'to_cpu', 'main_tensor', 'split_batch', 'batch_size',
-           'length', 'listify', 'Scalars', 'ModelRef', 'is_wrapped', 'copied', 'walk', 'rms', 'column_stds',
-           'logits_of', 'clean_tb', 'clean_ipython_hist', 'clean_mem']
+           'length', 'listify', 'Scalars', 'ModelRef', 'is_wrapped', 'step_hooks', 'copied', 'walk', 'rms',
+           'column_stds', 'logits_of', 'clean_tb', 'clean_ipython_hist', 'clean_mem']
 
 # %% ../nbs/00_core.ipynb #e3c64ce1
 import copy, gc, random, sys, traceback, weakref
@@ -211,6 +211,18 @@ def is_wrapped(
 )->bool:
     "Whether `t` stands for others, inside a function transform of `torch.func`"
     return t is not None and torch._C._functorch.is_functorch_wrapped_tensor(t)
+
+# %% ../nbs/00_core.ipynb #7299fbf61
+def step_hooks(
+    opt,          # an optimizer, perhaps inside another object
+    before=None,  # function of the optimizer, called before each of its steps
+    after=None,   # the same, after each
+)->list:
+    "Handles of what was registered with the optimizer (`remove()` ends it); None if it doesn't tell of its steps"
+    while hasattr(opt, 'optimizer'): opt = opt.optimizer
+    if not hasattr(opt, 'register_step_pre_hook'): return None
+    registered = (opt.register_step_pre_hook, before), (opt.register_step_post_hook, after)
+    return [register(lambda opt, *_, f=f: f(opt)) for register, f in registered if f]
 
 # %% ../nbs/00_core.ipynb #7299fbc1
 def copied(

@@ -187,7 +187,7 @@ def _exploding(run):
 # %% ../nbs/13_diagnose.ipynb #fa2b65e9
 @rule('lr_too_low', 'warning', 'the learning rate ({lr:g}) is too low for this model',
       'raise the learning rate by a factor of 10, or let learn.lr_find() try them all',
-      unless='lr_too_high vanishing near_zero saturated shape_mismatch unnormalised_targets schedule clipped output_mismatch')
+      unless='lr_too_high vanishing near_zero saturated shape_mismatch unnormalised_targets schedule clipped output_mismatch no_steps')
 def _lr_too_low(run):
     if not (seen := _rate(run)): return
     typical = np.median(seen[0], 1)                             # (looks,)
@@ -234,7 +234,7 @@ def _knows_nothing(run):
       'learn.lr_find() for a learning rate',
       unless='non_finite diverged vanishing near_zero exploding saturated lr_too_high lr_too_low double_softmax dead_units '
              'gradients_accumulate unshuffled shape_mismatch unnormalised_targets unnormalised_input output_mismatch schedule clipped '
-             'weight_decay dropout batch_norm same_units frozen not_in_optimizer collapsed')
+             'weight_decay dropout batch_norm same_units frozen not_in_optimizer collapsed no_steps')
 def _not_learning(run):
     n, curve = len(run.loss), loss_curve(run)
     differ = (np.abs(run.targets[:, 2] - run.targets[:, 3]) > 1e-6*run.targets[:, 2]).any()  # else all is learnt
@@ -263,6 +263,13 @@ def _gradients_accumulate(run):
                       'still there', None, float(np.mean(left > 0)),
                       Curve(np.arange(1, len(left) + 1)*run.every, {'left over': left}, 'left-over gradient'))
 
+@rule('no_steps', 'critical', 'opt.step() is never called, or each step is left out: by a callback, or by a gradient scaler whose gradients are never finite',
+      'call opt.step() after the backward pass, or use TrainCB; a scale (scaler.get_scale()) that falls with each batch means gradients of inf or NaN')
+def _no_steps(run):
+    n = len(run.loss)
+    if run.steps == 0 and n >= 10 and run.names and not run.updates.any() and not run.moved:
+        yield Finding(0, f'the optimizer took no step in {n} batches', None, 0., loss_curve(run))
+
 @rule('eval_mode', 'warning', 'model.eval() was called and model.train() was not',
       'leave the modes to the Learner, or freeze those layers on purpose')
 def _eval_mode(run):
@@ -272,7 +279,7 @@ def _eval_mode(run):
 
 # %% ../nbs/13_diagnose.ipynb #f3beeff0
 @rule('frozen', 'warning', 'no gradient reaches them: forward does not use them, or something before the loss cuts the graph (detach, no_grad, item)',
-      'look at how forward uses these layers; if they are frozen on purpose, all is well', unless='output_mismatch non_finite')
+      'look at how forward uses these layers; if they are frozen on purpose, all is well', unless='output_mismatch non_finite no_steps')
 def _frozen(run):
     n, unused = len(run.names) + len(run.frozen), [nm for nm in run.unreached if nm not in run.frozen]
     still = [nm for nm, o in zip(run.names, (run.updates == 0).all(0)) if o and nm not in unused]  # (k,)

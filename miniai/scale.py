@@ -9,23 +9,21 @@ __all__ = ['StepCB', 'ClipGradCB', 'Wrapped', 'unwrapped', 'GradAccumCB', 'EMACB
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from .core import batch_size, device_of, length, patch
+from .core import batch_size, device_of, length, patch, step_hooks
 from .learner import Callback
 
 # %% ../nbs/21_scale.ipynb #21a00007
 class StepCB(Callback):
     "A callback whose `stepping(opt)` and `stepped(opt)` are called at each step that the optimizer takes"
     def before_fit(self, learn):
-        opt = getattr(learn.opt, 'optimizer', learn.opt)  # Accelerate's has PyTorch's inside
-        if not hasattr(opt, 'register_step_pre_hook'):
+        self._handles = step_hooks(learn.opt, self.stepping, self.stepped)
+        if self._handles is None:
             raise TypeError(f"{type(self).__name__} needs an optimizer that tells of its steps, as those of torch.optim do, "
-                            f"and this one is {type(opt).__name__}")
-        self._handles = [opt.register_step_pre_hook(lambda opt, *_: self.stepping(opt)),
-                         opt.register_step_post_hook(lambda opt, *_: self.stepped(opt))]
+                            f"and this one is {type(learn.opt).__name__}")
     def stepping(self, opt): pass
     def stepped(self, opt): pass
     def cleanup_fit(self, learn):
-        for h in getattr(self, '_handles', ()): h.remove()
+        for h in getattr(self, '_handles', None) or (): h.remove()
         self._handles = []
 
 # %% ../nbs/21_scale.ipynb #21a00009

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np, torch
 from torch.optim.lr_scheduler import OneCycleLR
 from .copies import probe, runs_in_tools
-from .core import ModelRef, Scalars, length, listify, patch
+from .core import ModelRef, Scalars, length, listify, patch, step_hooks
 from .data import keep_order
 from .learner import Callback, CancelFitException, Learner
 from .plot import as_text, close_on_error, get_grid, mark_fits, shown_once
@@ -143,21 +143,22 @@ class BaseSchedCB(Callback):
         self.sched, self.total_steps = sched, total_steps
 
     def _length(self, learn): return learn.n_epochs
-    def _count(self, *args): self._taken += 1
+    def _count(self, opt): self._taken += 1
     def _step(self, learn):
         if not learn.training: return
         self._waiting, self._done = self._waiting + 1, self._done + 1
-        if self._taken or not self._hook:
+        if self._taken or self._hooks is None:
             n = self._waiting if self._planned else 1
             for _ in range(min(n, max(0, self._planned - self._at)) if self._planned else n): self.schedo.step()
             self._at, self._taken, self._waiting = self._at + n, 0, 0
     def cleanup_fit(self, learn):
-        if getattr(self, '_hook', None): self._hook.remove(); self._hook = None
+        for h in getattr(self, '_hooks', None) or (): h.remove()
+        self._hooks = None
 
 # %% ../nbs/16_schedule.ipynb #bac90b1c
 @patch
 def before_fit(self:BaseSchedCB, learn):
-    self.schedo, self._hook, self._planned = None, None, 0
+    self.schedo, self._hooks, self._planned = None, None, 0
     self._taken = self._waiting = self._done = self._at = 0
     if learn.opt is None:
         raise ValueError(f"{type(self).__name__} needs an optimizer: give the Learner an opt_func")
@@ -174,8 +175,7 @@ def before_fit(self:BaseSchedCB, learn):
     if 'metrics' in inspect.signature(self.schedo.step).parameters:
         raise ValueError(f"{type(self.schedo).__name__} wants a metric with each step, and gets none here: "
                          "call its step(metric) in a callback of your own")
-    opt = getattr(learn.opt, 'optimizer', learn.opt)  # Accelerate's has PyTorch's inside
-    if hasattr(opt, 'register_step_post_hook'): self._hook = opt.register_step_post_hook(self._count)
+    self._hooks = step_hooks(learn.opt, after=self._count)
 
 # %% ../nbs/16_schedule.ipynb #bac90b1d
 class BatchSchedCB(BaseSchedCB):

@@ -13,7 +13,7 @@ import numpy as np, torch
 from torch import nn
 from .activations import ActivationStats
 from .check import sigmoid_twice
-from .core import ModelRef, Scalars, main_tensor, patch, rms
+from .core import ModelRef, Scalars, main_tensor, patch, rms, step_hooks
 from .counting import Rows
 from .hooks import HooksCallback
 from .learner import Callback, TrainCB, TrainLearner
@@ -283,23 +283,21 @@ def _about(self:DiagnoseCB, learn):
     loss = getattr(learn.loss_func, 'func', learn.loss_func)  # of a partial
     self.loss_name = getattr(loss, '__name__', type(loss).__name__)
     self.own_loss = any(getattr(f, '__func__', f) not in (TrainLearner.get_loss, TrainCB.get_loss) for f in learn.listeners('get_loss'))
-    self._stepped, self._hooks = False, []
-    if hasattr(learn.opt, 'register_step_post_hook'):
-        self.steps = self.steps or 0
-        self._hooks = [learn.opt.register_step_pre_hook(self._note_norm), learn.opt.register_step_post_hook(self._note_step)]
+    self._stepped, self._hooks = False, step_hooks(learn.opt, self._note_norm, self._note_step)
+    if self._hooks is not None: self.steps = self.steps or 0
 
 def _all_rows_equal(p): return len(p) > 1 and bool((p == p[:1]).all()) and bool((p != 0).any())
 def _sums(p): return torch.stack([p.detach().float().sum(), p.detach().float().abs().sum()])
 
 # %% ../nbs/12_watch.ipynb #d5e003c5
 @patch
-def _note_norm(self:DiagnoseCB, opt, *args):
+def _note_norm(self:DiagnoseCB, opt):
     if self._old is None: return
     norms = [rms(p.grad)*math.sqrt(p.grad.numel()) for g in opt.param_groups for p in g['params'] if p.grad is not None]
     if norms: self._norm = torch.stack(norms).norm()
 
 @patch
-def _note_step(self:DiagnoseCB, *args): self._stepped, self.steps = True, self.steps + 1  # not every batch has one
+def _note_step(self:DiagnoseCB, opt): self._stepped, self.steps = True, self.steps + 1  # not every batch has one
 
 # %% ../nbs/12_watch.ipynb #d6f81bcc
 @patch
@@ -315,7 +313,7 @@ def before_batch(self:DiagnoseCB, learn):
 @patch
 def cleanup_fit(self:DiagnoseCB, learn):
     for cb in self.parts: cb.cleanup_fit(learn)
-    for h in self._hooks: h.remove()
+    for h in self._hooks or (): h.remove()
     self.moved |= {nm for nm, s in getattr(self, '_sums', {}).items() if not torch.equal(s, _sums(self.weights[nm]))}
     if (m := getattr(learn, 'metrics', None)) is not None:
         rows = [r for r in m.rows if r['phase'] == 'valid']
