@@ -65,13 +65,15 @@ def sizes():
     for module, path in modules().items():
         if (n := len(code(read(path)))) > MODULE: yield f'miniai/{module}.py: {n} lines of code, more than {MODULE}'
 
+def is_filter(o): return isinstance(o, ast.Expr) and ast.unparse(o).startswith('warnings.simplefilter(')
+
 def apart():
-    "Imports that are not exported stand in a cell of their own, or a hidden one: the site's build runs each cell with an import, and it alone"
+    "Imports that are not exported, those within functions too, stand in a cell of their own: the site's build runs each cell with an import, and it alone"
     for _, path, cells in series().values():
         for exported, text in cells:
-            body = parsed(text).body
-            bare = [o for o in body if not isinstance(o, (ast.Import, ast.ImportFrom))]
-            if not exported and bare and len(bare) < len(body) and 'nbdev_export()' not in text: yield f'nbs/{path.name}: imports and code in one cell: {code(text)[0][:60]}'
+            tree, kinds = parsed(text), (ast.Import, ast.ImportFrom)
+            alone = all(isinstance(o, kinds) for top in tree.body for o in (top.body if isinstance(top, ast.With) else [top]) if not is_filter(o))
+            if not exported and not alone and any(isinstance(o, kinds) for o in ast.walk(tree)) and 'nbdev_export()' not in text: yield f'nbs/{path.name}: imports and code in one cell: {code(text)[0][:60]}'
 
 def tracked():
     "The text files of the repository: what git knows, or what an archive of it holds"
