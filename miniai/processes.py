@@ -166,7 +166,8 @@ def _tell(self:AccelerateCB, learn, names):
       'a step that one of them leaves out', 'let all do the same with the weights, or one do it and send it to the others; data may differ, weights may not')
 def _out_of_sync(run):
     for n, names in run.out_of_sync[:1]:
-        yield Finding(n, f'after {n} batches, {len(names)} tensors of the model differ between the processes, as {names[0]}', names[0], None, loss_curve(run))
+        more = f' and {len(names) - 1} more' if names[1:] else ''
+        yield Finding(n, f'after {n} batches, not the same in all processes: {names[0]}{more}', names[0], None, loss_curve(run))
 
 # %% ../nbs/21a_processes.ipynb #21b00029
 MERGED = ActivationStats, DiagnoseCB
