@@ -4,18 +4,20 @@
 
 # %% auto #0
 __all__ = ['runs_in_tools', 'probe', 'GrabCB', 'first_transformed', 'grab', 'predict_batch', 'run_step', 'Bench', 'first_samples',
-           'Functions', 'CapturePreds', 'Predictions']
+           'Functions', 'mixes', 'ReshapesCB', 'CapturePreds', 'Predictions']
 
 # %% ../nbs/10a_copies.ipynb #10c00004
-import copy, math
+import copy, math, sys
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from operator import itemgetter
+from itertools import accumulate
+from operator import itemgetter, mul
 import numpy as np, torch
 from torch import optim
 from torch.overrides import TorchFunctionMode
 from .core import copied, listify, map_nested, patch, split_batch, to_cpu
 from .data import TensorLoader, keep_order
+from .hooks import is_compiled
 from .keywords import KeywordCB
 from .learner import (STARRED, Callback, CancelBatchException, CancelFitException, Learner, TrainCB, TrainLearner, explained,
                             shape_of)
@@ -126,15 +128,23 @@ def first_samples(
     "The first samples of a batch"
     return map_nested(lambda t: t[:n] if t.ndim else t, batch)
 
+# %% ../nbs/10a_copies.ipynb #10c0006d
+def _place():
+    "Function and line of the code that called PyTorch"
+    frame = sys._getframe(2)
+    while frame.f_back and frame.f_globals.get('__name__', '').split('.')[0] == 'torch': frame = frame.f_back
+    return f'{frame.f_code.co_name}, line {frame.f_lineno}'
+
 class Functions(TorchFunctionMode):
-    "Notices which functions are called: whether a dropout drops anything, what made each tensor positive or bounded, which shapes meet"
-    def __init__(self): super().__init__(); self.drops, self.made, self.met = False, {}, set()
+    "Notices which functions are called: whether a dropout drops anything, what made each tensor positive or bounded, which shapes meet, what is reshaped"
+    def __init__(self): super().__init__(); self.drops, self.made, self.met, self.reshapes = False, {}, set(), []
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs, nm = kwargs or {}, getattr(func, '__name__', '')
         self.met.add(frozenset(o.shape for o in (*args, *kwargs.values()) if isinstance(o, torch.Tensor)))
         if nm.endswith('dropout'): self.drops |= bool(kwargs.get('training', args[2] if len(args) > 2 else True))
         out = func(*args, **kwargs)
         if isinstance(out, torch.Tensor) and nm in ('sigmoid', 'softmax', 'hardsigmoid', 'sigmoid_', 'relu', 'relu_'): self.made[out.data_ptr()] = nm
+        if nm in ('view', 'reshape', 'view_as', 'reshape_as', 'unflatten'): self.reshapes.append((tuple(args[0].shape), tuple(out.shape), _place()))
         return out
     def maker(self, t):
         "The name of the function that `t` came out of, or None"
@@ -142,6 +152,63 @@ class Functions(TorchFunctionMode):
     def meet(self, a, b):
         "Whether tensors of the shapes of `a` and `b` were arguments of one call"
         return any({a.shape, b.shape} <= shapes for shapes in self.met)
+
+# %% ../nbs/10a_copies.ipynb #10c00061
+@patch
+def ignores(self:Bench,
+    label,  # an integer outside of the classes
+)->bool:
+    "Whether the loss leaves out the targets with this label"
+    if self.preds.is_cuda: return label == -100  # an index outside would stop all further work of a GPU
+    try: self.loss()
+    except (IndexError, RuntimeError): return False
+    return True
+
+@patch
+def meet_in_loss(self:Bench,
+    preds, y,  # tensors
+)->bool:
+    "Whether the loss gives both to one function, or fails"
+    with Functions() as seen:
+        try: self.loss()
+        except Exception: return True
+    return seen.meet(preds, y)
+
+# %% ../nbs/10a_copies.ipynb #10c00066
+def _blocks(sizes, ends):
+    block, n = [], 1
+    for s in sizes:
+        block, n = [*block, s], n*s
+        if n in ends: yield block; block = []
+
+def _swapped(p, q):
+    if len(p) == len(q): return p != q and sorted(p) == sorted(q)
+    return len(p) == 2 and len(q) == 3 and p[0] == q[1] and q[0]%q[1] > 0  # where it divides, channels may be meant to be grouped
+
+def mixes(
+    before, after,  # shapes of one tensor
+)->bool:
+    "Whether a reshape from one shape to the other gives two dimensions each other's numbers, as far as sizes can tell"
+    a, b = [[s for s in shape if s != 1] for shape in (before, after)]
+    ends = {*accumulate(a, mul)} & {*accumulate(b, mul)}
+    return 0 not in ends and any(_swapped(p, q) or _swapped(q, p) for p, q in zip(_blocks(a, ends), _blocks(b, ends)))
+
+# %% ../nbs/10a_copies.ipynb #10c0006b
+class ReshapesCB(Callback):
+    "Notes in the first training batch of a fit which reshapes mix dimensions, apart from the first"
+    def __init__(self): self.found, self._mode = [], None
+    def before_fit(self, learn): self._due = not any(map(is_compiled, learn.model.modules()))
+    def before_batch(self, learn):
+        if not self._due or not learn.training: return
+        self._due, self._mode = False, Functions()
+        self._mode.__enter__()
+    def after_loss(self, learn): self.cleanup_batch(learn)
+    def cleanup_fit(self, learn): self.cleanup_batch(learn)
+    def cleanup_batch(self, learn):
+        mode, self._mode = self._mode, None
+        if mode is None: return
+        mode.__exit__(None, None, None)
+        self.found = self.found or [(a, b, place) for a, b, place in mode.reshapes if a[:1] == b[:1] and mixes(a[1:], b[1:])]
 
 # %% ../nbs/10a_copies.ipynb #a11b0d30
 @patch

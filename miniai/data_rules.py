@@ -71,6 +71,14 @@ def _shape_mismatch(run):
                   advice='' if len(preds) > len(targets) else
                   'give both the same shape: unsqueeze(1) the predictions, or squeeze(1) the targets')
 
+
+# %% ../nbs/12b_data_rules.ipynb #12d00051
+@rule('mixed_dimensions', 'critical', 'view and reshape leave the numbers in their order: they split a dimension, or merge neighbours, and cannot make two change places',
+      'transpose or permute where dimensions change places, as o.transpose(1, 2)')
+def _mixed_dimensions(run):
+    for before, after, place in run.reshapes[:1]:
+        yield Finding(0, f'{before} is reshaped into {after}, in {place}', curve=loss_curve(run), severity=SEVERITIES[int(run.learns)])
+
 def _probabilities(run):
     "Whether each row of the predictions sums to one"
     return len(run.row_sums) and run.row_sums[:, 0].max() < 1e-3 and run.row_sums[:, 1].min() >= 0
@@ -183,7 +191,7 @@ def _validation_differs(run):
 @rule('collapsed', 'critical', 'the rare classes count little in the mean of the loss, or the last layer leaves no way out', 'weigh the classes in the '
       'loss (weight=, pos_weight=), or draw the rare ones more often (WeightedRandomSampler); look at a metric that counts each class alike',
       unless='non_finite diverged lr_too_high near_zero dead_units double_softmax output_mismatch unshuffled lr_too_low schedule weight_decay '
-      'gradients_accumulate same_units not_in_optimizer frozen exploding')
+      'gradients_accumulate same_units not_in_optimizer frozen exploding mixed_dimensions')
 def _collapsed(run):
     if len(run.loss) < 15 or not run.skill: return
     last, valid = run.skill[-1][1], run.valid_skill[-1][1] if run.valid_skill else None

@@ -187,7 +187,7 @@ def _exploding(run):
 # %% ../nbs/13_diagnose.ipynb #fa2b65e9
 @rule('lr_too_low', 'warning', 'the learning rate ({lr:g}) is too low for this model',
       'raise the learning rate by a factor of 10, or let learn.lr_find() try them all',
-      unless='lr_too_high vanishing near_zero saturated shape_mismatch unnormalised_targets schedule clipped output_mismatch no_steps')
+      unless='lr_too_high vanishing near_zero saturated shape_mismatch unnormalised_targets schedule clipped output_mismatch no_steps mixed_dimensions')
 def _lr_too_low(run):
     if not (seen := _rate(run)): return
     typical = np.median(seen[0], 1)                             # (looks,)
@@ -233,7 +233,7 @@ def _knows_nothing(run):
       'have nothing to do with the inputs', 'learn.check() looks for mistakes, and whether a batch can be memorised; '
       'learn.lr_find() for a learning rate',
       unless='non_finite diverged vanishing near_zero exploding saturated lr_too_high lr_too_low double_softmax dead_units '
-             'gradients_accumulate unshuffled shape_mismatch unnormalised_targets unnormalised_input output_mismatch schedule clipped '
+             'gradients_accumulate unshuffled mixed_dimensions shape_mismatch unnormalised_targets unnormalised_input output_mismatch schedule clipped '
              'weight_decay dropout batch_norm same_units frozen not_in_optimizer collapsed no_steps')
 def _not_learning(run):
     n, curve = len(run.loss), loss_curve(run)

@@ -6,7 +6,7 @@
 __all__ = ['WHOLE', 'MERGED', 'AccelerateCB', 'gather_metric']
 
 # %% ../nbs/21a_processes.ipynb #21b00004
-import atexit, warnings
+import atexit, gc, warnings, weakref
 from datetime import timedelta
 import numpy as np, torch
 from torch import nn
@@ -28,9 +28,17 @@ def _accelerator(timeout, kwargs):
     if kwargs.pop('mixed_precision', None) not in (None, 'no'): raise ValueError('mixed_precision: put a MixedPrecision() beside AccelerateCB()')
     handlers = [InitProcessGroupKwargs(timeout=timedelta(seconds=timeout)), *kwargs.pop('kwargs_handlers', ())]
     acc = Accelerator(mixed_precision='no', kwargs_handlers=handlers, **kwargs)
-    atexit.register(acc.end_training)  # ends the group, whatever ended the program
+    atexit.register(_end, acc)  # whatever ended the program
     return acc
 
+_OPEN = weakref.WeakSet()  # callbacks that hold a model of the group
+def _end(acc):
+    "End the group at exit, with its threads: one that outlives Python would abort the process"
+    for cb in list(_OPEN): cb._wrapped = cb._key = None
+    gc.collect()
+    acc.end_training()
+
+# %% ../nbs/21a_processes.ipynb #21b00093
 class AccelerateCB(Callback):
     "Train on several processes, with Hugging Face Accelerate: each takes its share of every batch"
     order, in_tools = -90, False  # after DeviceCB
@@ -56,6 +64,7 @@ def before_fit(self:AccelerateCB, learn):
 
 @patch
 def _wrap(self:AccelerateCB, learn):
+    _OPEN.add(self)
     if not self.fsdp: return self.acc.prepare_model(learn.model)
     from torch.distributed.fsdp import fully_shard
     for m in learn.model.children():

@@ -13,6 +13,7 @@ import numpy as np, torch
 from torch import nn
 from .activations import ActivationStats
 from .check import sigmoid_twice
+from .copies import ReshapesCB
 from .core import ModelRef, Scalars, main_tensor, patch, rms, step_hooks
 from .counting import Rows
 from .hooks import HooksCallback
@@ -97,6 +98,7 @@ class Run(Counted):
     metrics: dict = field(default_factory=dict)     # name: values in the validation epochs
     incident: object = None           # what a `NaNGuardCB` stopped for
     out_of_sync: list = field(default_factory=list) # (training batches before, names of tensors that differ between processes)
+    reshapes: list = field(default_factory=list)    # (shape before, shape after, place) of those that mix dimensions
 
 # %% ../nbs/12_watch.ipynb #12a00009
 def _mean_of_last(x): return float(x[-max(1, len(x)//10):].mean())
@@ -246,7 +248,7 @@ class DiagnoseCB(_FromBatches, _FromUpdates, Callback):
         for nm in ('rows', 'inputs', 'targets', 'row_sums', 'outputs', 'valid_inputs'): setattr(self, nm, Rows(torch.float32))
         self.acts = _Signals(_is_act, every=self.every)
         self.bounded = _Signals(_is_bounded, every=self.every, hist_max=1.)
-        self.norm_stats = HooksCallback(_note_values, _is_norm, every=self.every)
+        self.norm_stats, self.reshaped = HooksCallback(_note_values, _is_norm, every=self.every), ReshapesCB()
 
     def _looks(self, early=0): return self.n % self.every == 0 or self.n < early
     def before_epoch(self, learn): self._valid, self._tally = Scalars(), Tally()
@@ -259,7 +261,7 @@ def before_fit(self:DiagnoseCB, learn):
     if not same: self._reset()  # another model, or one that grew, is another run
     self._model, self.weights = ModelRef(learn.model), weights
     found = (self.acts, _is_act), (self.bounded, _is_bounded), (self.norm_stats, _is_norm)
-    self.parts = [cb for cb, f in found if any(f(m) for m in learn.model.modules())]
+    self.parts = [cb for cb, f in found if any(f(m) for m in learn.model.modules())] + [self.reshaped]
     for cb in self.parts: cb.before_fit(learn)
     if script := [nm or 'the model' for nm, m in learn.model.named_modules() if isinstance(m, torch.jit.ScriptModule)]:
         warnings.warn(f'{script[0]} is TorchScript, which shows nothing of its layers: DiagnoseCB watches the loss, gradients '
@@ -344,7 +346,7 @@ def run(self:DiagnoseCB)->Run:
         valid_skill=[(n, o) for n, training, o in skills if not training and o],
         unreached=[names[i] for i in keep if names[i] not in self.reached],
         per_channel=min([getattr(r, 'n', math.inf) for r in self.norm_stats], default=math.inf),
-        left_over=self.left_over.tensor().numpy(), **{nm: getattr(self, nm).array(w) for nm, w in _WIDTHS.items()},
+        left_over=self.left_over.tensor().numpy(), reshapes=self.reshaped.found, **{nm: getattr(self, nm).array(w) for nm, w in _WIDTHS.items()},
         **{nm: getattr(self, nm) for nm in _AS_THEY_ARE})
 
 # %% ../nbs/12_watch.ipynb #f3e55b6e
