@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 import numpy as np, torch
 from torch.utils.data import DataLoader, IterableDataset
-from .core import device_of, from_all, patch, random_states, set_random_states, walk, world
+from .core import device_of, from_all, is_main, patch, random_states, set_random_states, walk, world
 from .data import TensorLoader
 from .files import Writer, checkpoints, made, newest, own_folder, read_checkpoint, read_header, write_checkpoint
 from .learner import Callback, CancelEpochException, CancelFitException, Learner
@@ -243,7 +243,7 @@ def _deafen(self:CheckpointCB):
 @patch
 def _stop(self:CheckpointCB, learn):
     self._writer.wait()
-    print(f'stopped in epoch {learn.epoch} after batch {learn.iter} of {learn.phase}: learn.resume() goes on; '
+    if is_main(): print(f'stopped in epoch {learn.epoch} after batch {learn.iter} of {learn.phase}: learn.resume() goes on; '
           f'in another process, fit({learn.n_epochs}, …, resume={str(self.folder)!r})')
     sig, self._asked = self._asked, None
     raise SystemExit(143) if sig == signal.SIGTERM else CancelFitException()
@@ -261,7 +261,7 @@ class Resume(Callback):
     def __init__(self, folder):
         path, self.header, self.state = newest(folder) or (None, None, None)
         h, self.begun = self.header, None
-        print(f"going on from {path}: epoch {h['epoch']}, batch {h['done']}" + ' of validation'*(not h['training']) if h else
+        if is_main(): print(f"going on from {path}: epoch {h['epoch']}, batch {h['done']}" + ' of validation'*(not h['training']) if h else
               f'{folder} holds no whole checkpoint: the run starts from the beginning')
 
     def before_fit(self, learn):

@@ -132,6 +132,8 @@ def _output_mismatch(run):
     if len(run.outputs) < 3: return
     if run.n_classes and _probabilities(run) and run.loss.min() < 0:
         found = 'each row of predictions sums to 1, and the loss is below 0', 'nll_loss wants log-probabilities', 'log_softmax at the end of the model, or logits and cross_entropy'
+    elif run.n_classes and run.loss_name in ('nll_loss', 'NLLLoss') and run.loss.min() < -.01:
+        found = f'the loss falls to {run.loss.min():.3g}, and that of a classifier is never below 0', 'nll_loss wants log-probabilities', 'logits and cross_entropy, or log_softmax at the end of the model'
     else: found = _pair(run)
     if found: yield Finding(0, found[0], None, None, loss_curve(run), cause=found[1], advice=found[2])
 

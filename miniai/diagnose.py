@@ -187,7 +187,7 @@ def _exploding(run):
 # %% ../nbs/13_diagnose.ipynb #fa2b65e9
 @rule('lr_too_low', 'warning', 'the learning rate ({lr:g}) is too low for this model',
       'raise the learning rate by a factor of 10, or let learn.lr_find() try them all',
-      unless='lr_too_high vanishing near_zero saturated shape_mismatch unnormalised_targets schedule clipped output_mismatch no_steps mixed_dimensions')
+      unless='lr_too_high vanishing near_zero saturated shape_mismatch unnormalised_targets schedule clipped output_mismatch no_steps mixed_dimensions frozen')
 def _lr_too_low(run):
     if not (seen := _rate(run)): return
     typical = np.median(seen[0], 1)                             # (looks,)
@@ -200,7 +200,7 @@ def _slow(run):
     "Cause and advice where the run was only slow"
     n = len(run.loss)
     falls = np.corrcoef(np.arange(n - n//3), run.loss[n//3:])[0, 1] < -.5  # nan: it does not move at all
-    way = n*float(np.nanmedian(run.ratio)) if run.updates.size else math.inf  # how far a typical tensor can have gone
+    way = (run.steps or n)*float(np.nanmedian(run.ratio)) if run.updates.size else math.inf  # how far a typical tensor can have gone
     if not (falls or way < .05): return {}
     far = f'all together {way:.1%} of the weights' if way < .05 else 'since the loss falls to the end'
     return dict(cause=f'few updates, or small ones: {far}', severity='warning',
@@ -211,8 +211,17 @@ _COMPARE = {o for nm in ('CrossEntropy', 'NLL', 'MSE', 'L1', 'SmoothL1', 'Huber'
     'cross_entropy', 'nll_loss', 'mse_loss', 'l1_loss', 'smooth_l1_loss', 'huber_loss', 'binary_cross_entropy', 'binary_cross_entropy_with_logits',
     'poisson_nll_loss'}  # losses of PyTorch's that compare predictions with targets
 
-_NO_LINK = dict(cause='labels that have nothing to do with the inputs: shuffled by themselves, or read from the wrong column',
-                advice='look at single samples with their labels, where they come out of the loader')
+_NO_LINK = dict(cause='labels that have nothing to do with the inputs: shuffled by themselves, or read from the wrong column; or inputs that are scrambled on their way',
+                advice='look at single samples with their labels, where they come out of the loader; learn.check() looks for samples and dimensions that are mixed')
+
+_REWARDS = dict(cause='the loss rewards wrong answers: its sign, or targets that mean something else in it',
+                advice='see that the loss is lower for better predictions: call it by hand with a right and a wrong one')
+def _worse_than_chance(run): return run.skill and run.skill[-1][1].z < -6 and run.skill[-1][1].value < -.15 and run.last < run.first
+
+def _short(run):
+    "Cause and advice where the run was too short to tell"
+    n = len(run.loss)
+    return dict(cause=f'{n} batches may be too few for this task', advice='train for some more epochs', severity='warning') if n < 100 and len(run.epoch_ends) < 3 else {}
 
 def _knows_nothing(run):
     "Evidence where predictions and targets have nothing to do with each other; None if they have, or nobody knows"
@@ -226,7 +235,7 @@ def _knows_nothing(run):
         return f'predictions have no more to do with their targets than chance gives: {last.value:+.2f} (1 is all)', last.value < .2
     if valid and valid.n >= 100 and first.z < 4 and max(abs(o.z) for _, o in run.valid_skill) < 4:
         return (f'it learns the training samples ({last.value:.2f} above chance) only after it has seen them before, and for validation samples it '
-                f'knows nothing ({valid.value:+.2f})'), True
+                f'has no more than chance gives ({valid.value:+.2f})'), True
 
 # %% ../nbs/13_diagnose.ipynb #15ddef2c
 @rule('not_learning', 'critical', 'a learning rate that is far from right, no signal that reaches the weights, or labels that '
@@ -244,8 +253,10 @@ def _not_learning(run):
         return
     if n < 20 or not np.isfinite(run.loss).all() or (run.grads.size and not run.grads.any()): return
     seen = f'the loss began at {run.first:.3g} and ended at {run.last:.3g}, over {n} batches'
-    if found := _knows_nothing(run):
-        if found[1]: yield Finding(0, f'{seen}; {found[0]}', None, run.last/run.first, curve, **(_slow(run) or _NO_LINK))
+    if _worse_than_chance(run):
+        yield Finding(0, f'{seen}, while the predictions got worse than chance: {run.skill[-1][1].value:+.2f}', None, run.skill[-1][1].value, curve, **_REWARDS)
+    elif found := _knows_nothing(run):
+        if found[1]: yield Finding(0, f'{seen}; {found[0]}', None, run.last/run.first, curve, **(_slow(run) or _short(run) or _NO_LINK))
     elif run.own_loss or run.skill and np.isfinite(run.skill[-1][1].z): return  # it knows something, or nobody knows what is wanted
     else:
         chance = math.log(run.n_classes) if run.n_classes else run.first
@@ -278,7 +289,7 @@ def _eval_mode(run):
                       curve=loss_curve(run))
 
 # %% ../nbs/13_diagnose.ipynb #f3beeff0
-@rule('frozen', 'warning', 'no gradient reaches them: forward does not use them, or something before the loss cuts the graph (detach, no_grad, item)',
+@rule('frozen', 'warning', 'no gradient reaches them: forward does not use them, something before the loss cuts the graph (detach, no_grad, item), or zero_grad is called before the step',
       'look at how forward uses these layers; if they are frozen on purpose, all is well', unless='output_mismatch non_finite no_steps')
 def _frozen(run):
     n, unused = len(run.names) + len(run.frozen), [nm for nm in run.unreached if nm not in run.frozen]
@@ -289,7 +300,7 @@ def _frozen(run):
     names = unused + still
     if names and not (run.steps == 0 and run.moved):
         yield Finding(0, f'{len(names)} of {n} weight tensors never move: {", ".join(names[:4])}', names[0], len(names)/n, _moves(run, names[0]),
-                      severity='critical' if len(names) == n else '')
+                      severity='critical' if len(names) == n or unused and not run.learns else '')
     elif off:
         yield Finding(0, f'{len(off)} of {n} weight tensors have requires_grad=False: {", ".join(off[:4])}', off[0], len(off)/n, _moves(run, off[0]),
                       severity='critical' if len(off) == n else 'note' if run.learns else 'warning', cause='they are frozen, on purpose perhaps; '

@@ -188,7 +188,7 @@ def fit(self:Learner, n_epochs=1, train=True, valid=True, cbs=None, lr=None,
     cbs = listify(cbs) + (self.resuming(resume) if resume is not None else [])
     with FitState(self, n_epochs=n_epochs, train=train, valid=valid, cbs=cbs, lr=lr), keep_modes(self.model):
         try:
-            self.epoch = self.iter = None
+            self.epoch = self.iter = self.ended_by = None
             self.check_fit(n_epochs, train, valid, cbs)
             Loop.fit(self, n_epochs, train, valid, cbs, lr)
         except BaseException as e:
@@ -242,6 +242,7 @@ def level(self:Learner, nm, f, *args):
         if nm == 'epoch': self._check_batches()
         self.callback(f'after_{nm}')
     except BaseException as e: error = e
+    if nm == 'fit': self.ended_by = error and type(error).__name__
     try:
         error = self._cleanup(f'cleanup_{nm}', error)
         if nm == 'batch' and error is not None and _rank(error) > 0: self._drop_grads(error)
@@ -262,6 +263,7 @@ def _cleanup(self:Learner, nm, error):
     for f in self.listeners(nm):
         try: f(self)
         except BaseException as e:
+            explain_error(e, self, nm)
             self._blame(e, f, nm)
             if error is None or _rank(e) > _rank(error): error = e
             elif _rank(e) == 3: error.add_note(f"miniai: then {_owner(f, self)}.{nm} failed as well: {e!r}")

@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import torch, torch.nn.functional as F
 import miniai
 from .activations import ActivationStats
-from .core import from_all, is_main, listify, set_seed
+from .core import from_all, is_main, listify, set_seed, world
 from .data import fashion_mnist
 from .diagnose import DiagnoseCB
 from .learner import Learner, TrainCB
@@ -159,9 +159,15 @@ def _processes():
     "What it takes on the processes that `accelerate launch` or `torchrun` has started, of a later notebook"
     return [import_module('miniai.processes').AccelerateCB()] if int(os.environ.get('WORLD_SIZE', 1)) > 1 else []
 
+def _data():
+    "The data; of several processes, the first one downloads it"
+    dls = fashion_mnist() if is_main() else None
+    from_all(None)
+    return dls or fashion_mnist(download=False)
+
 def _lesson_run(title, model, lr, epochs, seed, dls, runs, more):
     if is_main(): print(f'{title}: {dls.name}, {dls.train.n:,} images to train, {dls.valid.n:,} to validate. '
-                        f'Epochs: {epochs}, learning rate: {lr:g}, seed: {seed}', flush=True)
+                        f'Epochs: {epochs}, learning rate: {lr:g}, seed: {seed}' + f', on {world()[1]} processes'*bool(more), flush=True)
     runs[f'{title}: learning rate {lr:g}'] = learn = fit(model, epochs, [ActivationStats(), DiagnoseCB(), *more], lr, dls)
     if is_main(): print(learn.diagnose(), flush=True)
     return learn
@@ -178,7 +184,7 @@ def lesson(
     if not lr > 0: raise ValueError(f"lr={lr}: a learning rate is a number above 0")
     more = _processes()
     set_seed(seed)
-    path, dls, runs = _reserve(out) if is_main() else None, fashion_mnist(), {}  # a path that can't be written is better known before the training
+    path, dls, runs = _reserve(out) if is_main() else None, _data(), {}  # a path that can't be written is better known before the training
     learn = _lesson_run('The lesson', cnn(), lr, epochs, seed, dls, runs, more)
     if kinds := from_all(learn.diagnose().kinds)[0]:
         rate, better = advised(kinds, lr)

@@ -30,23 +30,25 @@ class CSVLogCB(RowCB):
     "Write each row of metrics to a CSV file; a further fit of the same callback goes on with the file"
     def __init__(self,
         path,  # file to write; what was in it is replaced
-    ): self.path, self._mode, self._file = Path(path), 'w', None
+    ): self.path, self._new, self._file = Path(path), True, None
 
     def before_fit(self, learn):
         super().before_fit(learn)
         names = ['epoch', 'phase', 'loss', *learn.metrics.metrics, 'seconds', 'partial']
-        try: self._file = open(self.path if is_main() else os.devnull, self._mode, newline='')
+        try: self._file = open(self.path if is_main() else os.devnull, 'a', newline='')  # what is there stays, until there is a row
         except OSError as e: raise type(e)(e.errno, f'the log of CSVLogCB cannot be written, {e.strerror}', str(self.path)) from None
         self._writer = csv.DictWriter(self._file, names)
-        if self._mode == 'w': self._writer.writeheader()
-        self._mode = 'a'
+    def _begin(self):
+        self._new = False
+        if is_main(): self._file.truncate(0)
+        self._writer.writeheader()
 
     def row(self, learn, row):
+        if self._new: self._begin()
         self._writer.writerow(row)
         self._file.flush()
     def resumed(self, learn):  # the rows up to the checkpoint, and none after it
-        if is_main(): self._file.truncate(0); self._file.seek(0)
-        self._writer.writeheader()
+        self._begin()
         for row in learn.metrics.rows: self.row(learn, row)
     def cleanup_fit(self, learn):
         if self._file: self._file.close()

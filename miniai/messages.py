@@ -212,7 +212,7 @@ def explain_error(
     "Add to an error of a starred event what was given, and what to do"
     if event not in ABOUT and isinstance(getattr(learn, 'loss', None), (int, float)): event = 'backward'
     if event in ABOUT and isinstance(e, EXPLAINED) and (says := ABOUT[event](e, learn)): e.add_note(f'miniai: {says}')
-    if event == 'backward' and world()[1] > 1: e.add_note('miniai: one of several processes, which fails here when another has ended: look at the messages of all')
+    if world()[1] > 1 and isinstance(e, RuntimeError) and (event == 'backward' or 'gloo' in str(e)): e.add_note('miniai: one of several processes, which fails here when another has ended: look at the messages of all')
 
 @contextmanager
 def explained(

@@ -6,16 +6,17 @@
 __all__ = ['WHOLE', 'MERGED', 'AccelerateCB', 'gather_metric']
 
 # %% ../nbs/21a_processes.ipynb #21b00004
-import atexit, gc, warnings, weakref
+import atexit, gc, os, warnings, weakref
 from datetime import timedelta
 import numpy as np, torch
 from torch import nn
+from torch.utils.data import DistributedSampler
 from .activations import ActivationStats
 from .core import Scalars, batch_size, from_all, is_main, length, map_nested, patch, random_states, set_random_states, set_seed, to_device, world
 from .data_rules import loss_curve
 from .diagnose import DiagnoseCB
 from .findings import Finding, rule
-from .learner import Callback
+from .learner import Callback, CancelFitException
 from .metrics import SampleMean
 from .scale import GradAccumCB
 
@@ -25,7 +26,9 @@ def _accelerator(timeout, kwargs):
         from accelerate import Accelerator
         from accelerate.utils import InitProcessGroupKwargs
     except ImportError as e: raise ImportError("AccelerateCB needs the package accelerate: pip install accelerate") from e
-    if kwargs.pop('mixed_precision', None) not in (None, 'no'): raise ValueError('mixed_precision: put a MixedPrecision() beside AccelerateCB()')
+    for nm, off, cb in (('mixed_precision', 'no', 'MixedPrecision()'), ('gradient_accumulation_steps', '1', 'GradAccumCB(n)')):
+        if (v := str(kwargs.pop(nm, None) or os.environ.get(f'ACCELERATE_{nm.upper()}') or off)) != off:  # the launcher's settings, too
+            raise ValueError(f'{nm}={v}: put a {cb} beside AccelerateCB() instead')
     handlers = [InitProcessGroupKwargs(timeout=timedelta(seconds=timeout)), *kwargs.pop('kwargs_handlers', ())]
     acc = Accelerator(mixed_precision='no', kwargs_handlers=handlers, **kwargs)
     atexit.register(_end, acc)  # whatever ended the program
@@ -49,7 +52,7 @@ class AccelerateCB(Callback):
         **kwargs,         # for `Accelerator`, as cpu=True
     ):
         self.fsdp, self.acc = fsdp, _accelerator(timeout, kwargs)
-        self._wrapped, self._key, self._nosync, self._plain = None, None, None, None
+        self._wrapped, self._key, self._nosync, self._plain, self._starts = None, None, None, None, None
 
 # %% ../nbs/21a_processes.ipynb #21b00019
 @patch
@@ -96,18 +99,18 @@ def _share(self:AccelerateCB, learn):
     k, (rank, n) = batch_size(learn.batch), world()
     if k < n and not learn.iter: raise ValueError(f'a batch of {k} for {n} processes: give larger batches, or take fewer processes')
     a, b = -(-k*rank//n), -(-k*(rank + 1)//n)
-    learn.share, learn.counts, weight = k/n, a < b, (b - a)*n/k
+    learn.share, learn.counts, self._weight = k/n, a < b, (b - a)*n/k
     if a == b: a, b = 0, 1
     learn.batch = map_nested(lambda t: t[a:b] if t.ndim else t, learn.batch)
-    self._weight = weight
-    if learn.training: self._weights.append(weight)
 
 # %% ../nbs/21a_processes.ipynb #21b00023
 @patch
 def after_predict(self:AccelerateCB, learn): self._back(learn)
 @patch
 def after_loss(self:AccelerateCB, learn):
-    if learn.training and self.acc.num_processes > 1 and self._weight != 1: learn.loss.register_hook(lambda grad, w=self._weight: grad*w)
+    if not learn.training or self.acc.num_processes == 1: return
+    self._weights.append(self._weight)
+    if self._weight != 1: learn.loss.register_hook(lambda grad, w=self._weight: grad*w)
 @patch
 def cleanup_batch(self:AccelerateCB, learn):
     self._back(learn)
@@ -119,6 +122,7 @@ def _back(self:AccelerateCB, learn):
 
 @patch
 def cleanup_fit(self:AccelerateCB, learn):
+    if learn.ended_by in (None, CancelFitException.__name__): self._merge(learn)  # all stop at the same batch
     for nm in ('gather_metric', 'share', 'counts'): vars(learn).pop(nm, None)
 
 # %% ../nbs/21a_processes.ipynb #21b00025
@@ -135,8 +139,12 @@ def gather_metric(
         for v, n in zip(values, ns): whole.add(v, n)
     return whole
 
+# %% ../nbs/21a_processes.ipynb #21b00094
 @patch
 def _check(self:AccelerateCB, learn):
+    for dl in (learn.loader(True), learn.loader(False)):
+        for o in (getattr(dl, 'sampler', None), getattr(getattr(dl, 'batch_sampler', None), 'sampler', None)):
+            if isinstance(o, DistributedSampler): raise ValueError('a DistributedSampler gives each process other samples, and AccelerateCB shares each batch out: leave the sampler out')
     for cb in learn.cbs:
         for nm, m in getattr(cb, 'metrics', {}).items():
             if not isinstance(m, SampleMean) and not hasattr(m, 'merge_state') and not hasattr(m, 'sync_context'):
@@ -191,13 +199,14 @@ def _length(cb):
     return {**{key: len(st.batches) for key, st in _stats(cb).items()}, **more}
 
 @patch
-def after_fit(self:AccelerateCB, learn):
-    if self.acc.num_processes == 1: return
+def _merge(self:AccelerateCB, learn):
+    if self.acc.num_processes == 1 or self._starts is None: return
     for cb, start in zip((cb for cb in learn.cbs if isinstance(cb, MERGED)), self._starts):
         mine = _stats(cb)
         parts = from_all(mine)
         for key, st in mine.items(): st.merge([o[key] for o in parts], start.get(key, 0))
         if isinstance(cb, DiagnoseCB): _merge_run(cb, start, self._weights)
+    self._starts = None
 
 # %% ../nbs/21a_processes.ipynb #21b00030
 def _merge_run(cb, start, weights):

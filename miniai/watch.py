@@ -125,8 +125,8 @@ def _is_bounded(m): return isinstance(m, _BOUNDED)
 def _is_act(m):
     others = nn.Softmax, nn.LogSoftmax, nn.MultiheadAttention  # these live there, too
     return type(m).__module__ == 'torch.nn.modules.activation' and not isinstance(m, others)
-def _frozen_norm(m):  # a batch norm whose weights don't train belongs in evaluation mode
-    return _is_norm(m) and m.affine and not any(p.requires_grad for p in m.parameters())
+# a batch norm whose weights don't train belongs in evaluation mode
+def _frozen_norm(m): return _is_norm(m) and m.affine and not any(p.requires_grad for p in m.parameters())
 def _is_norm(m): return isinstance(m, nn.modules.batchnorm._BatchNorm)
 def _note_values(rec, mod, inp, outp):  # how many values a batch norm has for each channel, at least
     rec.n = min(getattr(rec, 'n', math.inf), inp[0].numel()//max(1, inp[0].shape[1])) if mod.training else getattr(rec, 'n', math.inf)
@@ -202,21 +202,22 @@ def after_loss(self:_FromBatches, learn):
 class _FromUpdates:
     "What updates and epochs tell a `DiagnoseCB`"
     def after_backward(self, learn):
-        if not self._looks(early=20): return
-        self._old, self._norm = {nm: p.detach().clone() for nm, p in self.weights.items()}, None
+        self._due |= self._looks(early=20)
+        if not self._due: return
+        if self._old is None: self._old = {nm: p.detach().clone() for nm, p in self.weights.items()}
+        self._norm = None
         self.reached |= {nm for nm, p in self.weights.items() if p.grad is not None}
         self._grads = [p.new_zeros(()).float() if p.grad is None else rms(p.grad) for p in self.weights.values()]
 
     def after_step(self, learn):
-        if self._old is None: return
+        if self._old is None or self.steps and not self._stepped: return  # accumulated: the next step is looked at
         updates = [rms(p.detach() - self._old[nm]) for nm, p in self.weights.items()]
         if updates: self.rows.append(torch.stack([*self._grads, *map(rms, self._old.values()), *updates]))
         self.looks.append(self.n)
         self.norms.append(math.nan if self._norm is None else self._norm)
-        self._old = None
+        self._old, self._due = None, False
 
     def cleanup_batch(self, learn):
-        self._old = None
         self.n += learn.training
         for cb in self.parts: cb.cleanup_batch(learn)
 
@@ -243,7 +244,7 @@ class DiagnoseCB(_FromBatches, _FromUpdates, Callback):
         self.valid_losses, self.looks, self.labels, self.tallies, self.epoch_ends, self.lrs = [], [], [], [], [], array('d')
         self.off, self.copies, self.own_loss, self.out_of_sync = [], [], False, []
         self.reached, self.moved, self.metrics, self.steps, self.strangers, self.loss_type = set(), set(), {}, None, 0, None
-        self.decay, self.decoupled, self.scheduler, self.dropout, self.loss_name, self._norm = 0., False, '', 0., '', None
+        self.decay, self.decoupled, self.scheduler, self.dropout, self.loss_name, self._norm, self._due = 0., False, '', 0., '', None, False
         for nm in ('losses', 'left_over', 'twice', 'norms'): setattr(self, nm, Scalars())
         for nm in ('rows', 'inputs', 'targets', 'row_sums', 'outputs', 'valid_inputs'): setattr(self, nm, Rows(torch.float32))
         self.acts = _Signals(_is_act, every=self.every)
@@ -299,12 +300,13 @@ def _note_norm(self:DiagnoseCB, opt):
     if norms: self._norm = torch.stack(norms).norm()
 
 @patch
-def _note_step(self:DiagnoseCB, opt): self._stepped, self.steps = True, self.steps + 1  # not every batch has one
+def _note_step(self:DiagnoseCB, opt):  # not every batch has one
+    if not self.steps: self.rows, self.looks, self.norms = Rows(torch.float32), [], Scalars()  # what came before were no updates
+    self._stepped, self.steps = True, self.steps + 1
 
 # %% ../nbs/12_watch.ipynb #d6f81bcc
 @patch
 def before_batch(self:DiagnoseCB, learn):
-    self._old = None
     for cb in self.parts: cb.before_batch(learn)
     if learn.training: stepped, self._stepped = self._stepped, False
     if not learn.training or not self._looks() or not stepped: return  # gradients are accumulated, or this is the first batch
@@ -320,7 +322,7 @@ def cleanup_fit(self:DiagnoseCB, learn):
     if (m := getattr(learn, 'metrics', None)) is not None:
         rows = [r for r in m.rows if r['phase'] == 'valid']
         self.metrics = {nm: [r.get(nm) for r in rows] for nm in m.metrics}
-    self._old, self._hooks, self._sums = None, [], {}
+    self._old, self._due, self._hooks, self._sums = None, False, [], {}
     self.weights = {nm: None if p is None else tuple(p.shape) for nm, p in self.weights.items()}
 
 # %% ../nbs/12_watch.ipynb #d5e003c1
@@ -331,8 +333,7 @@ def run(self:DiagnoseCB)->Run:
         raise ValueError("nothing is recorded yet: run learn.fit(1) first" if self.loss_type is None else
                          f"no loss is recorded, since learn.loss is a {self.loss_type}: it has to be a tensor, as the sum of its parts")
     k, names, keep = len(self.weights), list(self.weights), [i for i, nm in enumerate(self.weights) if nm not in self.frozen]
-    rows = self.rows.array(3*k).reshape(len(self.looks), 3, k)[:, :, keep]
-    grads, sizes, updates = rows.transpose(1, 0, 2)
+    grads, sizes, updates = self.rows.array(3*k).reshape(len(self.looks), 3, k)[:, :, keep].transpose(1, 0, 2)
     skills = [(n, training, t.skill()) for n, training, t in self.tallies]
     return Run(
         loss=self.losses.tensor().numpy(), lr=np.array(self.lrs), valid=np.array([float(v) for _, v in self.valid_losses]),
