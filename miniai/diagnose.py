@@ -216,7 +216,11 @@ _NO_LINK = dict(cause='labels that have nothing to do with the inputs: shuffled 
 
 _REWARDS = dict(cause='the loss rewards wrong answers: its sign, or targets that mean something else in it',
                 advice='see that the loss is lower for better predictions: call it by hand with a right and a wrong one')
-def _worse_than_chance(run): return run.skill and run.skill[-1][1].z < -6 and run.skill[-1][1].value < -.15 and run.last < run.first
+def _rewards_wrong(run):
+    "Whether the loss falls while the predictions get worse than chance; or, as that of a classifier, falls below 0 and they are no better"
+    if not run.skill or not run.last < run.first: return False
+    last, n = run.skill[-1][1], 1 + max((int(y.max()) for y in run.labels), default=-1)
+    return last.z < -6 and last.value < -.15 or run.own_loss and run.n_classes == n > 1 and run.last < -1 and last.z < 4
 
 def _short(run):
     "Cause and advice where the run was too short to tell"
@@ -253,8 +257,8 @@ def _not_learning(run):
         return
     if n < 20 or not np.isfinite(run.loss).all() or (run.grads.size and not run.grads.any()): return
     seen = f'the loss began at {run.first:.3g} and ended at {run.last:.3g}, over {n} batches'
-    if _worse_than_chance(run):
-        yield Finding(0, f'{seen}, while the predictions got worse than chance: {run.skill[-1][1].value:+.2f}', None, run.skill[-1][1].value, curve, **_REWARDS)
+    if _rewards_wrong(run):
+        yield Finding(0, f'{seen}, and the predictions are no better than chance: {run.skill[-1][1].value:+.2f}', None, run.skill[-1][1].value, curve, **_REWARDS)
     elif found := _knows_nothing(run):
         if found[1]: yield Finding(0, f'{seen}; {found[0]}', None, run.last/run.first, curve, **(_slow(run) or _short(run) or _NO_LINK))
     elif run.own_loss or run.skill and np.isfinite(run.skill[-1][1].z): return  # it knows something, or nobody knows what is wanted
