@@ -227,6 +227,8 @@ def _short(run):
     n = len(run.loss)
     return dict(cause=f'{n} batches may be too few for this task', advice='train for some more epochs', severity='warning') if n < 100 and len(run.epoch_ends) < 3 else {}
 
+
+# %% ../nbs/13_diagnose.ipynb #13a00f42
 def _knows_nothing(run):
     "Evidence where predictions and targets have nothing to do with each other; None if they have, or nobody knows"
     if not run.skill or sum(o.n for _, o in run.skill) < 200: return None
