@@ -187,10 +187,11 @@ def _exploding(run):
 # %% ../nbs/13_diagnose.ipynb #fa2b65e9
 @rule('lr_too_low', 'warning', 'the learning rate ({lr:g}) is too low for this model',
       'raise the learning rate by a factor of 10, or let learn.lr_find() try them all',
-      unless='lr_too_high vanishing near_zero saturated shape_mismatch unnormalised_targets schedule clipped output_mismatch no_steps mixed_dimensions frozen')
+      unless='lr_too_high vanishing near_zero saturated shape_mismatch unnormalised_targets schedule clipped output_mismatch no_steps mixed_dimensions')
 def _lr_too_low(run):
     if not (seen := _rate(run)): return
-    typical = np.median(seen[0], 1)                             # (looks,)
+    moves = seen[0].any(0)                                      # (k,)
+    typical = np.median(seen[0][:, moves | ~moves.any()], 1)    # (looks,), of those that move, if any does
     if any(o.value > .4 and o.z > 6 for _, o in run.skill[:1]): return  # it knew enough from the start: fine-tuning
     if np.quantile(typical, .9) < 2e-4 and run.last > .75*run.first:
         yield Finding(0, f'the typical update is {np.median(typical):.1e} of the RMS of the weights, and the loss went from '
@@ -223,9 +224,9 @@ def _rewards_wrong(run):
     return last.z < -6 and last.value < -.15 or run.own_loss and run.n_classes == n > 1 and run.last < -1 and last.z < 4
 
 def _short(run):
-    "Cause and advice where the run was too short to tell"
+    "Cause and advice where one short epoch can't tell"
     n = len(run.loss)
-    return dict(cause=f'{n} batches may be too few for this task', advice='train for some more epochs', severity='warning') if n < 100 and len(run.epoch_ends) < 3 else {}
+    return dict(cause=f'{n} batches may be too few for this task', advice='train for some more epochs', severity='warning') if n < 100 and len(run.epoch_ends) < 2 else {}
 
 
 # %% ../nbs/13_diagnose.ipynb #13a00f42
