@@ -166,7 +166,7 @@ def _refuse_compiled(model, found):
 # %% ../nbs/08_hooks.ipynb #3ef011fb
 class HooksCallback(Callback):
     "Hooks on layers of the model during a fit; iterate over it for the records, one for each layer and call"
-    process_only = 'hooks', '_draw_at', '_display'  # what a resumed run has anew
+    process_only = 'hooks', '_draw_at', '_display'  # what a resumed run makes again
     def __init__(self,
         hookfunc,         # called with record, module, inputs and output
         mod_filter=None,  # takes a module, returns True for those to hook; None: `blocks`

@@ -179,7 +179,7 @@ def _tell(self:AccelerateCB, learn, names):
     for cb in watching: cb.out_of_sync.append((len(cb.losses), names))
     if not watching and is_main(): warnings.warn(f'{len(names)} weights differ between the processes, as {names[0]}', stacklevel=2)
 
-@rule('out_of_sync', 'critical', 'something that each process does for itself changes the weights: a callback, weights that are drawn anew, '
+@rule('out_of_sync', 'critical', 'something that each process does for itself changes the weights: a callback, weights that are initialised again, '
       'a step that one of them leaves out', 'let all do the same with the weights, or one do it and send it to the others; data may differ, weights may not')
 def _out_of_sync(run):
     for n, names in run.out_of_sync[:1]:
