@@ -154,7 +154,7 @@ class Functions(TorchFunctionMode):
         if nm.endswith('dropout'): self.drops |= bool(kwargs.get('training', args[2] if len(args) > 2 else True))
         out = func(*args, **kwargs)
         if isinstance(out, torch.Tensor) and nm in ('sigmoid', 'softmax', 'hardsigmoid', 'sigmoid_', 'relu', 'relu_'): self.made[_address(out)] = nm
-        if nm in RESHAPES: self._reshaped(args[0], out)
+        if nm in RESHAPES: self._reshaped(args[0] if args else kwargs['input'], out)
         return out
     def _reshaped(self, x, out):
         before = tuple(self._flat.get(id(x), (x.shape,))[0])  # flattened and then given dimensions is one step
