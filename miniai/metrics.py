@@ -157,9 +157,10 @@ class MetricsCB(Callback):
         self._device, self._row, self._start = None, None, time.perf_counter()
 
     def after_batch(self, learn):
-        if not getattr(learn, 'counts', True): return  # a sample that another process has as well
+        if not vars(learn).get('counts', True): return  # a sample that another process has as well
         inputs, targets = _parts(learn)
         self.loss.add(learn.loss.detach(), batch_size(inputs))
+        if not self.metrics: return
         if self._device != learn.loss.device: self._place(learn.loss.device)
         preds = map_nested(_plain, learn.preds)
         for nm, m in self.metrics.items(): self._update(nm, m, preds, targets)
