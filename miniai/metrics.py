@@ -165,6 +165,8 @@ class MetricsCB(Callback):
         preds = map_nested(_plain, learn.preds)
         for nm, m in self.metrics.items(): self._update(nm, m, preds, targets)
 
+
+# %% ../nbs/06_metrics.ipynb #f15acd60
 def _plain(t): return t.detach().float() if t.dtype in (torch.float16, torch.bfloat16) else t.detach()
 def _parts(learn):  # a Learner of your own may have nothing but the batch
     return (learn.inputs, learn.targets) if hasattr(learn, 'targets') else split_batch(learn.batch, 1)

@@ -82,7 +82,7 @@ class GradAccumCB(Callback):
         self._gate.n = 0
     def after_loss(self, learn):
         if not learn.training: return
-        k, self._loss = getattr(learn, 'share', None) or batch_size(learn.inputs), learn.loss  # several processes share a batch
+        k, self._loss = vars(learn).get('share') or batch_size(learn.inputs), learn.loss  # several processes share a batch
         learn.loss, self._gate.n = learn.loss*k, self._gate.n + k
         self._gate.open = self.due(learn)
     def after_backward(self, learn): learn.loss = self._loss
