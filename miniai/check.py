@@ -235,7 +235,7 @@ def _check_dimensions(b):
     with torch.no_grad(), Functions() as seen: b.loss(first_samples(b.batch, 7), train=True)
     for before, after, place in seen.reshapes:
         if mixes(before, after): return False, f'{before} is reshaped into {after}, in {place}', 'view and reshape only split and merge: transpose or permute, where dimensions change places'
-    return True, f'{len(seen.reshapes) or "nothing is"} reshaped', ''
+    return True, f'reshapes: {len(seen.reshapes)}, none of which mixes dimensions' if seen.reshapes else 'nothing is reshaped', ''
 
 # %% ../nbs/11_check.ipynb #a11b0d2d
 @verdict('repeatable')

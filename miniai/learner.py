@@ -263,7 +263,6 @@ def _cleanup(self:Learner, nm, error):
     for f in self.listeners(nm):
         try: f(self)
         except BaseException as e:
-            explain_error(e, self, nm)
             self._blame(e, f, nm)
             if error is None or _rank(e) > _rank(error): error = e
             elif _rank(e) == 3: error.add_note(f"miniai: then {_owner(f, self)}.{nm} failed as well: {e!r}")

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 import torch
 from torch import nn, optim
-from .core import world
+from .core import ANOTHER_ENDED, world
 from .loop import EVENTS, STARRED, Callback
 
 # %% ../nbs/04a_messages.ipynb #74677ee8
@@ -212,7 +212,7 @@ def explain_error(
     "Add to an error of a starred event what was given, and what to do"
     if event not in ABOUT and isinstance(getattr(learn, 'loss', None), (int, float)): event = 'backward'
     if event in ABOUT and isinstance(e, EXPLAINED) and (says := ABOUT[event](e, learn)): e.add_note(f'miniai: {says}')
-    if world()[1] > 1 and isinstance(e, RuntimeError) and (event == 'backward' or 'gloo' in str(e)): e.add_note('miniai: one of several processes, which fails here when another has ended: look at the messages of all')
+    if event == 'backward' and world()[1] > 1: e.add_note(ANOTHER_ENDED)
 
 @contextmanager
 def explained(
