@@ -242,7 +242,7 @@ def level(self:Learner, nm, f, *args):
         if nm == 'epoch': self._check_batches()
         self.callback(f'after_{nm}')
     except BaseException as e: error = e
-    if nm == 'fit': self.ended_by = error and type(error).__name__
+    if nm == 'fit': self.ended_by = error and type(error)
     try:
         error = self._cleanup(f'cleanup_{nm}', error)
         if nm == 'batch' and error is not None and _rank(error) > 0: self._drop_grads(error)

@@ -122,7 +122,7 @@ def _back(self:AccelerateCB, learn):
 
 @patch
 def cleanup_fit(self:AccelerateCB, learn):
-    if learn.ended_by in (None, CancelFitException.__name__): self._merge(learn)  # all stop at the same batch
+    if issubclass(learn.ended_by or CancelFitException, CancelFitException): self._merge(learn)  # all stop at the same batch
     for nm in ('gather_metric', 'share', 'counts'): vars(learn).pop(nm, None)
 
 # %% ../nbs/21a_processes.ipynb #21b00025
