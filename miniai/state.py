@@ -44,7 +44,7 @@ def _list(s, o):
     if kind in (int, float) and len(o) > 16 and all(type(v) is kind for v in o):
         return kind.__name__ + 's', torch.tensor(o, dtype=torch.float64 if kind is float else torch.int64)
     if isinstance(o, tuple): tag = f'{type(o).__module__}:{tag}' if type(o).__module__.startswith('miniai.') else 'tuple'
-    items = [s(v) for v in o]
+    items = [s(v) for v in (sorted(o, key=repr) if isinstance(o, (set, frozenset)) else o)]  # a set has no order of its own
     return OMIT if tag not in BUILD and ':' not in tag or any(v is OMIT for v in items) else (tag, items)
 
 def _dict(s, o):
