@@ -12,11 +12,13 @@ BENCH := .venv-bench/bin/python
 # on a terminal, pip shows how far it is
 PIP := -m pip install $(if $(MAKE_TERMOUT),,--quiet) --disable-pip-version-check
 
-.PHONY: help lesson test dev lab notebooks bench torture readme host docs site-check lab-check clean
+.PHONY: help lesson generate test dev lab notebooks bench torture readme host docs site-check lab-check clean
 help:       ## this list
 	@grep -E '^[a-z-]+: .*##' Makefile | sed 's/:[^#]*##/:/'
 lesson: .venv/.run   ## train the lesson's network, diagnose it, train it as advised, write lesson.html
 	@$(PY) -c 'from miniai.lesson import main; main()'
+generate: .venv/.run ## train a small net that makes garments out of noise, write garments.html; goes on if it was stopped
+	@$(PY) -c 'from miniai.generate import main; main()'
 test: .venv/.dev     ## are notebooks clean, package and README up to date, and does every notebook pass? T=04 tests one
 	@$(PY) .ci/tools.py test $(T)
 dev: .venv/.dev      ## make .venv, with all that the notebooks and their tests need

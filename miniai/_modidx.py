@@ -206,6 +206,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'miniai.copies.first_samples': ('copies.html#first_samples', 'miniai/copies.py'),
                                'miniai.copies.first_transformed': ('copies.html#first_transformed', 'miniai/copies.py'),
                                'miniai.copies.grab': ('copies.html#grab', 'miniai/copies.py'),
+                               'miniai.copies.is_linear': ('copies.html#is_linear', 'miniai/copies.py'),
                                'miniai.copies.mixes': ('copies.html#mixes', 'miniai/copies.py'),
                                'miniai.copies.predict_batch': ('copies.html#predict_batch', 'miniai/copies.py'),
                                'miniai.copies.probe': ('copies.html#probe', 'miniai/copies.py'),

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 import torch, torch.nn.functional as F
 from torch import nn
-from .copies import Bench, Functions, first_samples, grab, mixes, predict_batch
+from .copies import Bench, Functions, first_samples, grab, is_linear, mixes, predict_batch
 from .core import column_stds, keep_random, logits_of, main_tensor, map_nested, patch, rms, split_batch
 from .learner import Learner, checked_lr
 from .messages import alike, one_output, shape_of, target_remedy, wrapped
@@ -127,6 +127,8 @@ def _check_input(b):
 # %% ../nbs/11_check.ipynb #a11b0d28
 _NEGATIVE = ('the loss of a classifier is never below 0: cross_entropy takes logits, '
              'nll_loss the output of log_softmax')
+_BUG = 'a model that cannot memorise eight samples has a bug, or gradients that vanish: look at loss, labels and initialisation'
+_LINEAR = 'there is no activation function between its layers, so that they are one linear function: put one in, as nn.ReLU()'
 
 def sigmoid_twice(preds, y, loss):
     "Whether the loss takes the sigmoid of what are probabilities already"
@@ -299,8 +301,8 @@ def _check_overfit(b, n=8):
     least = b.floor(few)
     enough = gone > .5*(best[0] - least) > 1e-3*abs(best[0])
     if not enough and least < 0 and gone > .05*abs(best[0]): return None, f'{seen}; a loss that can fall below 0 may have no least value', ''
-    return (enough, f'{seen}; {least:.3g} is what the targets allow', 'a model that cannot memorise eight samples has a bug, '
-            'or gradients that vanish: look at loss, labels and initialisation')
+    linear = not enough and len(b.x) == 1 and is_linear(start.eval(), b.x[0])
+    return enough, f'{seen}; {least:.3g} is what the targets allow', _LINEAR if linear else _BUG
 
 # %% ../nbs/11_check.ipynb #a11b0d33
 @verdict('metrics')

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RESHAPES', 'runs_in_tools', 'probe', 'GrabCB', 'first_transformed', 'grab', 'predict_batch', 'run_step', 'Bench',
-           'first_samples', 'Functions', 'mixes', 'ReshapesCB', 'CapturePreds', 'Predictions']
+           'first_samples', 'Functions', 'mixes', 'ReshapesCB', 'CapturePreds', 'Predictions', 'is_linear']
 
 # %% ../nbs/10a_copies.ipynb #10c00004
 import copy, math, sys
@@ -18,7 +18,7 @@ from torch import optim
 from torch.overrides import TorchFunctionMode
 from .core import copied, listify, map_nested, patch, split_batch, to_cpu
 from .data import TensorLoader, keep_order
-from .hooks import is_compiled
+from .hooks import Hook, is_compiled
 from .keywords import KeywordCB
 from .learner import (STARRED, Callback, CancelBatchException, CancelFitException, Learner, TrainCB, TrainLearner, explained,
                             shape_of)
@@ -343,3 +343,15 @@ def get_preds(self:Learner,
     copy.dls = [dl, dl]
     with nullcontext() if isinstance(dl, Iterator) else keep_order(dl): copy.fit(1, train=False, cbs=[*listify(cbs), keep])
     return decode(keep.all_preds) if decode else keep.all_preds
+
+# %% ../nbs/10a_copies.ipynb #10c000a2
+def is_linear(
+    model,  # in evaluation mode
+    x,      # its input, floats (n, …)
+)->bool:
+    "Whether of several layers with weights the last gets a linear function of `x`: there is no activation function in between"
+    layers, seen = [m for m in model.modules() if getattr(getattr(m, 'weight', None), 'ndim', 0) > 1], []
+    if len(layers) < 2 or not (torch.is_tensor(x) and x.is_floating_point()): return False
+    with torch.no_grad(), Hook(layers[-1], lambda hook, mod, inp, outp: seen.append(inp[0])):
+        for o in (x, x.flip(0), (x + x.flip(0))/2): model(o)
+    return len(seen) == 3 and bool((seen[0] != seen[1]).any()) and torch.allclose((seen[0] + seen[1])/2, seen[2], 1e-3, 1e-5)

@@ -226,7 +226,7 @@ def _rewards_wrong(run):
 def _short(run):
     "Cause and advice where one short epoch can't tell"
     n = len(run.loss)
-    return dict(cause=f'{n} batches may be too few for this task', advice='train for some more epochs', severity='warning') if n < 100 and len(run.epoch_ends) < 2 else {}
+    return dict(cause=f'{n} batches may be too few for this task', advice='train for some more epochs', severity='warning') if n < 100 and len(run.epoch_ends) < 2 or n < 40 else {}
 
 
 # %% ../nbs/13_diagnose.ipynb #13a00f42
@@ -276,9 +276,9 @@ def _not_learning(run):
       'call opt.zero_grad(), or use TrainCB; for accumulation on purpose, ignore this')
 def _gradients_accumulate(run):
     left = run.left_over                                        # (n,)
-    if len(left) and (left > 0).mean() > .5:
-        yield Finding(run.every, f'before {np.mean(left > 0):.0%} of the batches looked at, gradients of earlier ones were '
-                      'still there', None, float(np.mean(left > 0)),
+    share = float((left != 0).mean()) if len(left) else 0.      # NaN is left over, too
+    if share > .5:
+        yield Finding(run.every, f'before {share:.0%} of the batches looked at, gradients of earlier ones were still there', None, share,
                       Curve(np.arange(1, len(left) + 1)*run.every, {'left over': left}, 'left-over gradient'))
 
 @rule('no_steps', 'critical', 'opt.step() is never called, or each step is left out: by a callback, or by a gradient scaler whose gradients are never finite',

@@ -108,7 +108,7 @@ def _first(run):
     return max(first, min(float(np.quantile(few, .25)), 3*abs(first))) if np.isfinite(few).all() else first
 def _learns(run):
     known = [o for _, o in [*run.skill[-1:], *run.valid_skill[-1:]] if np.isfinite(o.z)]
-    return any(o.value > .4 and o.z > 6 for o in known) or run.last < .6*run.first and (not known or any(o.z > 4 for o in known))
+    return any(o.value > .4 and o.z > 6 or o.value > .9 and run.last < .05*run.first for o in known) or run.last < .6*run.first and (not known or any(o.z > 4 for o in known))
 def _ratio(run):
     "Weights that begin near zero on purpose are compared with the size that weights of their shape usually have"
     floor = 1e-12 if run.scales is None else np.maximum(run.scales, 1e-12)
