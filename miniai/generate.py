@@ -20,7 +20,7 @@ from .checkpoint import CheckpointCB
 from .core import device_of, keep_modes, set_seed
 from .data import CLASSES, DataLoaders, TensorLoader, fashion_mnist
 from .learner import Callback, TrainLearner
-from .metrics import MetricsCB
+from .metrics import DeviceCB, MetricsCB
 from .plot import show_images
 from .progress import ProgressCB
 from .resnet import resnet
@@ -137,7 +137,7 @@ def cond_sample(
 
 # %% ../nbs/22_generate.ipynb #22a000f1
 def _predict(model, xt, t, c, guidance):
-    pred = model(xt, t) if c is None else model(xt, t, c)
+    pred = model(xt, t) if c is None else model(xt, t, c.to(xt.device))
     return pred if guidance == 1 else torch.lerp(model(xt, t), pred, guidance)
 
 def sample(model, sz, steps:int=20, **kwargs):
@@ -186,7 +186,7 @@ class ImageEval:
         ims,    # real ones (n, c, h, w)
     ): self.model, self.real = model.eval(), None; self.real = self.features(ims)
     @torch.no_grad()
-    def features(self, ims): return torch.cat([self.model(o) for o in ims.split(256)])
+    def features(self, ims): return torch.cat([self.model(o.to(device_of(self.model))).cpu() for o in ims.split(256)])
     def fid(self, ims): return frechet(self.real, self.features(ims))
     def kid(self, ims): return kernel_distance(self.real[:4000], self.features(ims))
 
@@ -199,7 +199,7 @@ def trainer(
 )->TrainLearner:
     "A Learner for a small U-Net with labels, by flow matching, with averaged weights"
     saves = [CheckpointCB(folder, every_seconds=60)] if folder else []
-    cbs = [MetricsCB(), NoiseCB(flow, 10, times=middle_times), MixedPrecision(torch.bfloat16), EMACB(.995), *saves, *cbs]
+    cbs = [DeviceCB(), MetricsCB(), NoiseCB(flow, 10, times=middle_times), MixedPrecision(torch.bfloat16), EMACB(.995), *saves, *cbs]
     return TrainLearner(EmbUNetModel(n_classes=10), dls, F.mse_loss, lr, cbs, optim.AdamW, n_inp=3)
 
 
@@ -218,7 +218,7 @@ def page(
     "Write a page with garments of each class, and their way out of the noise"
     set_seed(seed)
     c = torch.arange(10).repeat(6)
-    way = cond_sample(c, model, (60, 1, 28, 28), path=flow)
+    way = [o.cpu() for o in cond_sample(c, model, (60, 1, 28, 28), path=flow)]
     grid = show_images(way[-1], 6, 10, imsize=.8, titles=CLASSES + ['']*50)
     steps = show_images(torch.cat([way[k][:10] for k in (0, 3, 7, 11, 15, 19)]), 6, 10, imsize=.8)
     Path(path).write_text(f'''<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Garments out of noise</title>
@@ -256,13 +256,13 @@ def generate(
 # %% ../nbs/22_generate.ipynb #22a00089
 def _figures(model, dls):
     "What a small classifier says of 1000 samples, beside real images"
-    judge = TrainLearner(resnet((8, 16, 32, 64)), dls, F.cross_entropy, .01, [MetricsCB(quiet=True)], optim.AdamW)
+    judge = TrainLearner(resnet((8, 16, 32, 64)), dls, F.cross_entropy, .01, [DeviceCB(), MetricsCB(quiet=True)], optim.AdamW)
     judge.fit_one_cycle(1)
     real, (held_out, c) = (centred([t[:4000] for t in dl.data]) for dl in (dls.train, dls.valid))
     n = min(1000, len(c))
     ims = torch.cat([cond_sample(c[i:i + 250], model, (len(c[i:i + 250]), 1, 28, 28), path=flow)[-1] for i in range(0, n, 250)])
     evaluation = ImageEval(judge.model[:-1], real[0])
-    with torch.no_grad(): right = judge.model.eval()(ims).argmax(1).eq(c[:n]).float().mean()
+    with torch.no_grad(): right = judge.model.eval()(ims).argmax(1).cpu().eq(c[:n]).float().mean()
     return [f'Of {n} samples in 20 steps, a small classifier takes {right:.0%} for the class that was asked for.',
             f'FID {evaluation.fid(ims):.2f}, by its features; real images that it has not seen have {evaluation.fid(held_out[:n]):.2f}.']
 
