@@ -333,6 +333,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                    'miniai.data_rules._dropout': ('data_rules.html#_dropout', 'miniai/data_rules.py'),
                                    'miniai.data_rules._hits': ('data_rules.html#_hits', 'miniai/data_rules.py'),
                                    'miniai.data_rules._labels_differ': ('data_rules.html#_labels_differ', 'miniai/data_rules.py'),
+                                   'miniai.data_rules._least': ('data_rules.html#_least', 'miniai/data_rules.py'),
                                    'miniai.data_rules._mixed_dimensions': ('data_rules.html#_mixed_dimensions', 'miniai/data_rules.py'),
                                    'miniai.data_rules._output_mismatch': ('data_rules.html#_output_mismatch', 'miniai/data_rules.py'),
                                    'miniai.data_rules._overfitting': ('data_rules.html#_overfitting', 'miniai/data_rules.py'),

@@ -97,6 +97,9 @@ def _double_softmax(run):
 # %% ../nbs/12b_data_rules.ipynb #12d00014
 _BINARY = 'BCELoss', 'binary_cross_entropy', 'BCEWithLogitsLoss', 'binary_cross_entropy_with_logits'
 _ABSOLUTE = 'L1Loss', 'l1_loss', 'SmoothL1Loss', 'smooth_l1_loss', 'HuberLoss', 'huber_loss'
+def _least(run, spread):
+    "The least cross entropy of logits that differ by `spread` at most: a loss below is another one"
+    return math.log1p((run.n_classes - 1)*math.exp(-spread))
 
 # %% ../nbs/12b_data_rules.ipynb #7c86e1e9
 def _pair(run):
@@ -118,7 +121,7 @@ def _pair(run):
                 'binary_cross_entropy_with_logits, on logits')
     if classes and zeros > .05 and lo == 0 and not _probabilities(run):
         return f'{zeros:.0%} of the logits are exactly 0, and none is below', 'a ReLU stands behind the last layer', 'return what the last linear layer gives'
-    if classes and 0 <= lo and hi <= 1 and wide and not _probabilities(run) and run.loss.min() > 0:
+    if classes and 0 <= lo and hi <= 1 and wide and not _probabilities(run) and run.loss.min() > .99*_least(run, hi - lo):
         return f'all logits lie between {lo:.2g} and {hi:.2g}', 'a sigmoid stands behind the last layer, and cross entropy takes a softmax', 'return the logits'
     if classes or run.loss_name in _BINARY: return None
     if lo == 0 and zeros > .02 and y_lo < -.05*max(1, y_hi): return beyond, 'a ReLU stands behind the last layer', 'return what the last linear layer gives'
