@@ -414,6 +414,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                  'miniai.generate.NoiseCB._check': ('generate.html#noisecb._check', 'miniai/generate.py'),
                                  'miniai.generate.NoiseCB.before_batch': ('generate.html#noisecb.before_batch', 'miniai/generate.py'),
                                  'miniai.generate._at': ('generate.html#_at', 'miniai/generate.py'),
+                                 'miniai.generate._check_path': ('generate.html#_check_path', 'miniai/generate.py'),
                                  'miniai.generate._check_sample': ('generate.html#_check_sample', 'miniai/generate.py'),
                                  'miniai.generate._figures': ('generate.html#_figures', 'miniai/generate.py'),
                                  'miniai.generate._kept': ('generate.html#_kept', 'miniai/generate.py'),

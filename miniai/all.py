@@ -31,5 +31,7 @@ from .resnet import *
 from .checkpoint import CheckpointCB
 from .scale import ClipGradCB, CompileCB, EMACB, GradAccumCB, MixedPrecision
 from .processes import AccelerateCB
+from .unet import EmbUNetModel
+from .generate import ImageEval, NoiseCB, cond_sample, sample
 
 __all__ = [o for o in dir() if not o.startswith('_')]

@@ -13,11 +13,12 @@ from base64 import b64encode
 from collections import namedtuple
 from html import escape
 from pathlib import Path
+from pickle import UnpicklingError
 import matplotlib.pyplot as plt
 import torch, torch.nn.functional as F
 from torch import nn, optim
 from .checkpoint import CheckpointCB
-from .core import device_of, keep_modes, set_seed
+from .core import device_of, keep_modes, patch, set_seed
 from .data import CLASSES, DataLoaders, TensorLoader, fashion_mnist
 from .learner import Callback, TrainLearner
 from .metrics import DeviceCB, MetricsCB
@@ -70,21 +71,32 @@ class NoiseCB(Callback):
     "Makes of each batch of images noisy ones with their times as inputs, and their noise as the target"
     order = 10
     def __init__(self,
-        path=cosine,        # `NoisePath`
+        path=flow,          # `NoisePath`: linear, cosine or flow
         n_classes:int=0,    # above 0: labels are a third input
-        drop=.1,            # share of the labels that are replaced by "none", for guidance
+        drop=.1,            # share of the labels that are replaced by "none", for guidance; below 1
         times=torch.rand,   # draws (n,) times
-    ): self.path, self.n_classes, self.drop, self.times = path, n_classes, drop, times
+    ):
+        _check_path(path)
+        if not 0 <= drop < 1: raise ValueError(f'drop={drop}: a share of the labels, from 0 to below 1')
+        self.path, self.n_classes, self.drop, self.times = path, n_classes, drop, times
     def before_batch(self, learn):
-        x, y = learn.batch[:2]
-        if learn.iter == 0: self._check(x, y)
+        x, *rest = learn.batch if isinstance(learn.batch, (tuple, list)) else (learn.batch,)
+        y = rest[0] if self.n_classes else None
+        if learn.iter == 0: self._check(learn.model, x, y)
         inputs, noise = noisify(x, self.path, self.times(len(x)).to(x.device))
         if self.n_classes: inputs += torch.where(torch.rand(len(y), device=y.device) < self.drop, self.n_classes, y),
         learn.batch = *inputs, noise - x if self.path.velocity else noise
-    def _check(self, x, y):
-        if x.abs().max() > 1.001: raise ValueError(f'images from {x.min():.3g} to {x.max():.3g}: bring them to -1 to 1, as `centred` does with bytes')
-        if self.n_classes and y.max() >= self.n_classes:
-            raise ValueError(f'a label of {int(y.max())}, and n_classes={self.n_classes}: labels run from 0 to {self.n_classes - 1}')
+
+# %% ../nbs/22_generate.ipynb #22a000f3
+def _check_path(path):
+    if not isinstance(path, NoisePath): raise TypeError(f'path={path!r}: linear, cosine or flow, as they are in miniai.generate')
+
+@patch
+def _check(self:NoiseCB, model, x, y):
+    n = getattr(model, 'n_classes', self.n_classes)
+    if n != self.n_classes: raise ValueError(f'NoiseCB with n_classes={self.n_classes}, and a model with {n}: they have the same classes')
+    if x.abs().max() > 1.001: raise ValueError(f'images from {x.min():.3g} to {x.max():.3g}: bring them to -1 to 1, as `centred` does with bytes')
+    if n and not 0 <= y.min() <= y.max() < n: raise ValueError(f'labels from {int(y.min())} to {int(y.max())}, and n_classes={n}: they run from 0 to {n - 1}')
 
 # %% ../nbs/22_generate.ipynb #22a00041
 def split_noise(
@@ -116,16 +128,17 @@ def cond_sample(
     model,           # as `EmbUNetModel`
     sz,              # shape of the images: (n, c, h, w)
     steps:int=20,    # each calls the model once; with guidance, twice
-    path=cosine,     # `NoisePath` it was trained with
+    path=flow,       # `NoisePath` it was trained with
     guidance=1.,     # how far to go from what the model says without the label towards what it says with it
     order:int=1,     # 2: what the model says is carried on from the step before
     eta=0.,          # as in `ddim_step`
     clamp=True,      # as in `split_noise`
 )->list:
     "The images after each step, from noise to the last"
+    _check_path(path)
     _check_sample(c, model, steps, guidance, order)
     xt, out, last = torch.randn(sz, device=device_of(model)), [], None
-    ts = torch.linspace(1. if path.velocity else .999, 0, steps + 1, device=xt.device)
+    ts = torch.linspace(1. if path.velocity else .999, 0, steps + 1).to(xt)
     with keep_modes(model):
         model.eval()
         for t, s in zip(ts[:-1], ts[1:]):
@@ -147,7 +160,7 @@ def sample(model, sz, steps:int=20, **kwargs):
 # %% ../nbs/22_generate.ipynb #22a00043
 def _check_sample(c, model, steps, guidance, order):
     n = getattr(model, 'n_classes', 0)
-    if steps < 1: raise ValueError(f'steps={steps}: from noise to an image in how many steps? 1 or more, 20 are usual')
+    if steps < 1 or steps != int(steps): raise ValueError(f'steps={steps}: from noise to an image in how many steps? A whole number, 20 are usual')
     if order not in (1, 2): raise ValueError(f'order={order}: 1, or 2')
     if guidance != 1 and (c is None or not n): raise ValueError(f'guidance={guidance} is towards a label: give a model with n_classes, and labels')
     if c is not None and not n: raise ValueError('labels for a model that takes none: make it with n_classes, and train it with NoiseCB(n_classes=…)')
@@ -235,20 +248,22 @@ def generate(
     out='garments.html',  # the page; weights go into a file of that name with .pt
     epochs:int=4,         # times through the training data, about a minute each on 2 CPU cores
     load=None,            # weights that an earlier call has written, instead of training
-    folder=None,          # of checkpoints; None: named after the page. A run that was stopped goes on from there
+    folder=None,          # of checkpoints; None: named after page, epochs and seed. A run that was stopped goes on from there
     seed:int=0,           # of weights and noise
     dls=None,             # of `garments`
+    cbs=(),               # further callbacks
 )->TrainLearner:
     "Train a small net that makes garments out of noise, and write a page with some of them"
     if epochs < 1: raise ValueError(f'epochs={epochs}: 1 or more')
+    if (out := Path(out)).suffix not in ('.html', '.htm'): raise ValueError(f'{out}: the page is an HTML file, as garments.html; its weights go into a .pt beside it')
+    open(out, 'a').close()  # a path that can't be written is better known before
     set_seed(seed)
-    out, dls = Path(out), dls or garments()
-    out.write_text('<!doctype html><title>Not finished</title>This run has not finished.\n')  # a path that can't be written is better known before
-    folder = None if load else folder or out.with_suffix('.run')
-    learn = trainer(dls, folder, [ProgressCB()])
+    folder = None if load else folder or out.with_suffix(f'.{epochs}-{seed}.run')
+    learn = trainer(dls := dls or garments(), folder, [ProgressCB(), *cbs])
     if load: learn.load(load)
     else:
         learn.fit_one_cycle(epochs, resume=folder)
+        if learn.ended_by: raise RuntimeError(f'stopped: the same call goes on from {folder}')
         learn.model.load_state_dict(next(cb for cb in learn.cbs if isinstance(cb, EMACB)).ema.module.state_dict())
         learn.save(out.with_suffix('.pt'))
     page(out, learn.model, _figures(learn.model, dls), seed)
@@ -279,4 +294,4 @@ def main(
     p.add_argument('--load', help='weights of an earlier call, instead of training')
     p.add_argument('--seed', type=int, default=0, help='of weights and noise')
     try: generate(**vars(p.parse_args(args)))
-    except (ValueError, OSError) as e: p.error(str(e))
+    except (ValueError, OSError, RuntimeError, UnpicklingError) as e: p.exit(1, f'{e}\n')

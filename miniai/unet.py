@@ -106,7 +106,7 @@ class EmbUNetModel(nn.Module):
     "A U-Net for images (n, in_channels, h, w), times (n,) and perhaps labels (n,); h and w divisible by 2 for each of `nfs`"
     def __init__(self,
         in_channels:int=1,
-        nfs=(32, 64),         # channels at each size, the first at half of the image's
+        nfs=(32, 64),         # channels at each size, the first at half of the image's: multiples of 8
         num_layers:int=1,     # residual blocks at each size, down and up
         n_classes:int=0,      # above 0: labels are an input, and `n_classes` stands for none
     ):
