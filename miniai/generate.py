@@ -220,7 +220,7 @@ def trainer(
 
 # %% ../nbs/22_generate.ipynb #22a000f2
 def _png(fig):
-    fig.savefig(out := io.BytesIO(), format='png', dpi=90)
+    fig.savefig(out := io.BytesIO(), format='png', dpi=90, bbox_inches='tight')  # a wide title, too
     plt.close(fig)
     return f'<img src="data:image/png;base64,{b64encode(out.getvalue()).decode()}"'
 
