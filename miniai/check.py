@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass, field
 import torch, torch.nn.functional as F
 from torch import nn
-from .copies import Bench, Functions, first_samples, grab, is_linear, mixes, predict_batch
+from .bench import Bench, Functions, first_samples, is_linear, mixes
+from .copies import grab, predict_batch
 from .core import column_stds, keep_random, logits_of, main_tensor, map_nested, patch, rms, split_batch
 from .learner import Learner, checked_lr
 from .messages import alike, one_output, shape_of, target_remedy, wrapped
@@ -105,11 +106,13 @@ def _check_targets(b):
     preds, y = main_tensor(b.evaluate()), b.y[0] if b.y else None
     if preds is None or not isinstance(y, torch.Tensor) or not (y.is_floating_point() or y.shape == preds.shape):
         return None, 'no floating-point targets', ''
-    y, size, bad = y.float(), rms(preds), int((~y.isfinite()).sum())
+    size, bad = rms(preds), int((~y.isfinite()).sum())
     if bad: return False, f'{bad} of {y.numel()} are NaN or infinite', 'drop these samples, or impute the values'
-    return (bool(rms(y) <= 20*max(1, size)),
-            f'mean {y.mean():.3g}, std {y.std(correction=0):.3g}; predictions begin with an RMS of {size:.2g}',
-            'standardise them, (y - mean)/std, and undo it in the predictions')
+    seen = f'mean {y.float().mean():.3g}, std {y.float().std(correction=0):.3g}; predictions begin with an RMS of {size:.2g}'
+    if rms(y) <= 20*max(1, size): return True, seen, ''
+    loss, hit = b.loss_of(preds, b.y), b.loss_of(y.to(preds.dtype), b.y) if preds.shape == y.shape else None
+    if hit is None or not (abs(hit) < .05*abs(loss)).all(): return None, f'{seen}, which are not of one kind: as a logarithm, or several parameters', ''
+    return False, seen, 'standardise them, (y - mean)/std, and undo it in the predictions'
 
 @verdict('input')
 def _check_input(b):
@@ -289,14 +292,15 @@ def _check_overfit(b, n=8):
     for m in start.modules():
         if isinstance(m, nn.modules.dropout._DropoutNd): m.p = 0.
     if not any(p.requires_grad for p in start.parameters()): return False, 'no parameter trains', 'unfreeze some: p.requires_grad_(True)'
-    best = math.inf, math.inf
-    for lr in (3e-3, .1, 1.):  # a model of few weights has far to go
-        best = min(best, b.memorise(first_samples(b.batch, n), start, lr), key=lambda losses: losses[-1])
+    few, best = first_samples(b.batch, n), (math.inf, math.inf)
+    for lr, rounds in ((3e-3, 1), (.1, 1), (1., 1), (3e-3, 10), (.1, 10)):  # a model of few weights has far to go
+        if rounds > 1 and best[-1] < max(.5*best[0], 1e-3): break
+        best = min(best, b.memorise(few, start, lr, rounds=rounds), key=lambda losses: losses[-1])
         if best[-1] < .05*best[0]: break
     seen = f'loss of {n} samples from {best[0]:.3g} to {best[-1]:.3g} in {len(best)} steps of Adam'
     if classes is not None and best[-1] < -.01: return False, seen, _NEGATIVE
     if best[-1] < max(.5*best[0], 1e-3): return True, seen, ''
-    few, gone, b.copy.model = first_samples(b.batch, n), best[0] - best[-1], start
+    gone, b.copy.model = best[0] - best[-1], start
     if b.loss(few, train=True) != b.loss(few, train=True): return None, f'{seen}; the loss of the same samples varies, on purpose perhaps', ''
     least = b.floor(few)
     enough = gone > .5*(best[0] - least) > 1e-3*abs(best[0])

@@ -6,7 +6,8 @@
 __all__ = ['def_device', 'ANOTHER_ENDED', 'set_seed', 'random_states', 'set_random_states', 'keep_random', 'device_of',
            'keep_modes', 'world', 'is_main', 'from_all', 'map_nested', 'to_device', 'to_cpu', 'main_tensor',
            'split_batch', 'batch_size', 'length', 'listify', 'Scalars', 'ModelRef', 'is_wrapped', 'step_hooks',
-           'copied', 'walk', 'rms', 'column_stds', 'logits_of', 'clean_tb', 'clean_ipython_hist', 'clean_mem']
+           'copied', 'walk', 'rms', 'rms_each', 'column_stds', 'logits_of', 'clean_tb', 'clean_ipython_hist',
+           'clean_mem']
 
 # %% ../nbs/00_core.ipynb #e3c64ce1
 import copy, gc, random, sys, traceback, weakref
@@ -282,6 +283,18 @@ def rms(
     if (t := t.detach()).is_sparse: return t.coalesce().values().float().square().sum().div(t.numel()).sqrt()
     return (t.abs() if t.is_complex() else t).float().square().mean().sqrt()
 
+def rms_each(
+    ts,  # tensors, at least one
+)->torch.Tensor:
+    "`rms` of each, (k,); on an accelerator in few kernels, however many they are"
+    plain = all(t.dtype == torch.float32 and t.layout == torch.strided for t in ts)
+    return _rms_together(ts) if plain and ts[0].device.type != 'cpu' else torch.stack([rms(t) for t in ts])
+
+def _rms_together(ts):
+    norms = torch._foreach_norm([t.detach() for t in ts])
+    return torch.stack(torch._foreach_div(norms, [t.numel()**.5 for t in ts]))
+
+# %% ../nbs/00_core.ipynb #11a00043
 def column_stds(
     x,  # a batch of floats
 ):

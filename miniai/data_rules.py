@@ -34,12 +34,20 @@ def _unnormalised_input(run):
         yield Finding(0, f'one column of the input has a standard deviation {np.median(columns):,.0f} times that of most', None,
                       float(np.median(columns)), curve, severity=SEVERITIES[int(run.learns)])
 
+# %% ../nbs/12b_data_rules.ipynb #d5e006bd
+def _of_another_kind(run, apart):
+    "Whether the loss falls and predictions come no nearer to the targets: they are logarithms, or parameters of a distribution"
+    if np.isnan(apart).any(): return run.learns  # of other shapes
+    k, loss = max(1, len(apart)//3), run.loss[::run.every][:len(apart)]
+    fell, nearer = [1 - o[-k:].mean()/o[:k].mean() for o in (loss, apart)]
+    return fell > .2 and nearer < fell/4
+
 @rule('unnormalised_targets', 'critical', 'values in their own unit, as prices: the last layer has far to go, and the '
       'gradients are huge', 'standardise them, (y - mean)/std, and undo it in the predictions')
 def _unnormalised_targets(run):
     if not len(run.targets): return
-    mean, std, size, preds = run.targets.T                      # (n,) each
-    if size[0] > 20*max(1, preds[0]):
+    mean, std, size, preds, apart = run.targets.T               # (n,) each
+    if size[0] > 20*max(1, preds[0]) and not _of_another_kind(run, apart):
         yield Finding(0, f'the targets have mean {mean.mean():.3g} and standard deviation {std.mean():.3g}; the predictions '
                       f'began with an RMS of {preds[0]:.2g}', None, float(size[0]/max(1, preds[0])),
                       Curve(np.arange(len(size))*run.every, {'targets': size, 'predictions': preds}, 'RMS', log=True),
@@ -70,7 +78,6 @@ def _shape_mismatch(run):
     yield Finding(0, f'predictions {preds} against targets {targets}: the loss compares each with each', curve=loss_curve(run),
                   advice='' if len(preds) > len(targets) else
                   'give both the same shape: unsqueeze(1) the predictions, or squeeze(1) the targets')
-
 
 # %% ../nbs/12b_data_rules.ipynb #12d00051
 @rule('mixed_dimensions', 'critical', 'view and reshape leave the numbers in their order: they split a dimension, or merge neighbours, and cannot make two change places',

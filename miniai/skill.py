@@ -23,7 +23,7 @@ that is predicted, and that comes, most often, and `labels`, how often each came
 
 class Tally:
     "Counts, over the batches of an epoch, how predictions and targets go together; nothing waits until `skill`"
-    def __init__(self): self.hits, self.sums, self.limit, self.beyond = None, None, None, False
+    def __init__(self): self.hits, self.n_classes, self.sums, self.limit = None, None, None, None
 
 # %% ../nbs/11a_skill.ipynb #11c00010
 @patch
@@ -40,14 +40,14 @@ def update(self:Tally,
 
 @patch
 def _classes(self:Tally, logits, y):
-    n, pred, y = logits.shape[1], logits.argmax(1).flatten()[:MAX_ROWS], y.flatten()[:MAX_ROWS]
-    ok = ((y >= 0) & (y < n)).float()  # other numbers mark what isn't to be predicted
-    self.beyond = self.beyond | (y == n).any()  # one more than there are logits: these are no classes, but periods or ranks perhaps
-    y = y.clamp(0, n - 1)
-    def counts(i, size): return torch.zeros(size, device=i.device).index_add_(0, i, ok)
-    new = [((pred == y)*ok).sum(), counts(pred, n), counts(y, n)] + [counts(y*n + pred, n*n)]*(n <= MAX_TABLE)
-    if self.hits is None or len(self.hits[1]) != n: self.hits = new
-    else: self.hits = [a + b for a, b in zip(self.hits, new)]
+    few = -(-MAX_ROWS*len(y)//max(y.numel(), 1))  # samples
+    n, pred, y = logits.shape[1], logits[:few].argmax(1).flatten()[:MAX_ROWS], y[:few].flatten()[:MAX_ROWS]
+    y = y.clamp(-1, n + 1)  # -1 and n + 1: not to be predicted
+    codes = [torch.add(pred + n, y, alpha=n)] if n <= MAX_TABLE else [y + 1, torch.where((y >= 0) & (y < n), pred + 1, 0), torch.where(y == pred, y + 1, 0)]
+    if self.hits is None or self.n_classes != n:
+        self.n_classes, self.one = n, torch.ones((), dtype=torch.int32, device=y.device)
+        self.hits = [self.one.new_zeros(n*(n + 3) if n <= MAX_TABLE else n + 3) for _ in codes]
+    for h, code in zip(self.hits, codes): h.index_add_(0, code, self.one.expand(len(code)))
 
 # %% ../nbs/11a_skill.ipynb #11c00011
 @patch
@@ -65,7 +65,7 @@ def _numbers(self:Tally, p, y):
 @patch
 def skill(self:Tally)->Skill:
     "What was counted; None if nothing was"
-    if self.hits is not None and not bool(self.beyond): return _skill_of_classes(*(o.double().cpu().numpy() for o in self.hits))
+    if self.hits is not None and (res := _skill_of_classes(self.n_classes, *(o.double().cpu().numpy() for o in self.hits))): return res
     if self.sums is None: return None
     n, sp, sy, pp, yy, py = self.sums.double().cpu().numpy()
     cov, var_p, var_y = (py - sp*sy/n).sum(), (pp - sp*sp/n).sum(), (yy - sy*sy/n).sum()
@@ -74,13 +74,17 @@ def skill(self:Tally)->Skill:
     else: r = cov/math.sqrt(var_p*var_y) if moves else 0.
     return Skill(float(r), float(r*math.sqrt(n[0])), float(n[0]))
 
-def _skill_of_classes(hits, preds, labels, table=None):
+def _skill_of_classes(c, first, *others):
+    table = None if others else first.reshape(c + 3, c)[1:]
+    if others: labels, preds, hits = (o[1:] for o in (first, *others))
+    else: labels, preds, hits = table.sum(1), table[:c].sum(0), table.diagonal()
+    beyond, labels, preds, hits = labels[c], labels[:c], preds[:c], hits[:c].sum()
     n = labels.sum()
-    if not n: return None
+    if beyond or not n: return None  # a label that is one more than there are logits: no classes, but periods or ranks perhaps
     if labels.max() == n: return Skill(math.nan, math.nan, float(n), math.nan, float(preds.max()/n), 1., labels)  # all of one class
     chance = float(preds@labels/n)
     z = (hits - chance)/math.sqrt(max(chance*(1 - chance/n), 1e-9)) if preds.max() < n else 0.  # one answer knows nothing
-    best = float(table.reshape(len(labels), -1).max(0).sum()/n) if table is not None else math.nan
+    best = float(table[:c].max(0).sum()/n) if table is not None else math.nan
     return Skill(float((hits - chance)/(n - chance)) if n > chance else 0., float(z), float(n), best,
                  float(preds.max()/n), float(labels.max()/n), labels)
 
