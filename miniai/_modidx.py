@@ -890,6 +890,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                               'miniai.skill._skill_of_classes': ('skill.html#_skill_of_classes', 'miniai/skill.py'),
                               'miniai.skill.about_input': ('skill.html#about_input', 'miniai/skill.py'),
                               'miniai.skill.broadcasts': ('skill.html#broadcasts', 'miniai/skill.py'),
+                              'miniai.skill.looks_new': ('skill.html#looks_new', 'miniai/skill.py'),
                               'miniai.skill.ranges_of': ('skill.html#ranges_of', 'miniai/skill.py'),
                               'miniai.skill.shape_of_weights': ('skill.html#shape_of_weights', 'miniai/skill.py'),
                               'miniai.skill.usual_size': ('skill.html#usual_size', 'miniai/skill.py')},

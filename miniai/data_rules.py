@@ -132,12 +132,12 @@ def _pair(run):
         return f'all logits lie between {lo:.2g} and {hi:.2g}', 'a sigmoid stands behind the last layer, and cross entropy takes a softmax', 'return the logits'
     if classes or run.loss_name in _BINARY: return None
     if lo == 0 and zeros > .02 and y_lo < -.05*max(1, y_hi): return beyond, 'a ReLU stands behind the last layer', 'return what the last linear layer gives'
-    if 0 <= lo and hi <= 1 and wide and .2 < o[0, :2].mean() < .97 and not -.05 <= y_lo <= y_hi <= 1.05: return beyond, 'a sigmoid can only reach 0 to 1', 'leave it out, or scale the targets to 0 to 1'
-    if -1 <= lo < -.5 and .5 < hi <= 1 and (y_lo < -1.2 or y_hi > 1.2) and hi - lo > 1.8: return beyond, 'a tanh can only reach -1 to 1', 'leave it out, or scale the targets to -1 to 1'
+    if 0 <= lo and hi <= 1 and wide and (lo < .05 or hi > .95) and .2 < o[0, :2].mean() < .97 and not -.05 <= y_lo <= y_hi <= 1.05: return beyond, 'a sigmoid can only reach 0 to 1', 'leave it out, or scale the targets to 0 to 1'
+    if -1 <= lo < -.5 and .5 < hi <= 1 and (y_lo < -1.2 or y_hi > 1.2) and hi - lo > 1.94: return beyond, 'a tanh can only reach -1 to 1', 'leave it out, or scale the targets to -1 to 1'
 
 # %% ../nbs/12b_data_rules.ipynb #12d00015
 @rule('output_mismatch', 'critical', 'the last layer, the loss and the targets do not fit one another', 'see which last layer goes with '
-      'which loss: logits with cross entropy, anything at all with mse_loss', unless='shape_mismatch double_softmax diverged non_finite')
+      'which loss: logits with cross entropy, anything at all with mse_loss', unless='shape_mismatch double_softmax diverged non_finite not_in_optimizer')
 def _output_mismatch(run):
     if len(run.outputs) < 3: return
     if run.n_classes and _probabilities(run) and run.loss.min() < 0:
@@ -169,6 +169,10 @@ def _labels_differ(run):
         if new.any() and seen.sum() > 20*len(seen):
             return (f'{valid.labels[new].sum()/valid.n:.0%} of its labels are of classes that training never shows: {np.nonzero(new)[0][:5].tolist()}',
                     'a split of sorted data, or another data set', 'shuffle before splitting, so that all classes are in both parts')
+        k, here, there = seen.argmax(), seen.max()/seen.sum(), valid.labels[seen.argmax()]/valid.n
+        if here > max(.7, there + .3) and valid.value < .5:
+            return (f'{here:.0%} of the training labels are of class {k}, and {there:.0%} of these', 'most of the other classes were lost from the training data', 'draw both '
+                    'parts from the same data; or weigh the classes in the loss (weight=)')
         if valid.best - valid.label_share > .15 and _hits(valid) < .6*valid.best and last.value > .2:
             return (f'{_hits(valid):.0%} of the labels are hit, and {valid.best:.0%} would be if the classes were numbered otherwise',
                     'the classes have other numbers there', 'make both label encodings from one list of classes')

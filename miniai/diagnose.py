@@ -31,7 +31,7 @@ def _rate(run):
 
 # %% ../nbs/13_diagnose.ipynb #fa2b65e8
 @rule('lr_too_high', 'critical', 'the learning rate ({lr:g}) is too high for this model',
-      'lower the learning rate by a factor of 3 to 10', unless='shape_mismatch unnormalised_targets')
+      'lower the learning rate by a factor of 3 to 10', unless='shape_mismatch unnormalised_targets gradients_accumulate')
 def _lr_too_high(run):
     if not (seen := _rate(run)): return
     (ratio, at, curve, names), worst = seen, seen[0].max(1)  # (looks, k), (looks,)
@@ -151,7 +151,7 @@ def _saturated(run):
 # %% ../nbs/13_diagnose.ipynb #d5e005bb
 @rule('vanishing', 'critical', 'each layer on the way made the signal smaller',
       'an initialisation that keeps the variance (Kaiming, Xavier), normalisation layers, residual connections, '
-      'ReLU in place of sigmoid', unless='diverged clipped')
+      'ReLU in place of sigmoid', unless='diverged clipped lr_too_high')
 def _vanishing(run):
     flows = (run.grads[:20] > 0).any(0)  # (k,) a tensor without any gradient is another matter
     if flows.sum() < 3: return
@@ -309,8 +309,9 @@ def _frozen(run):
         yield Finding(0, f'{len(names)} of {n} weight tensors never move: {", ".join(names[:4])}', names[0], len(names)/n, _moves(run, names[0]),
                       severity='critical' if len(names) == n or unused and not run.learns else '')
     elif off:
+        left = '' if len(off) > n/2 or not {*off} <= {*run.untrained} else 'they are as random as when the layer was made: nothing ever trained them'
         yield Finding(0, f'{len(off)} of {n} weight tensors have requires_grad=False: {", ".join(off[:4])}', off[0], len(off)/n, _moves(run, off[0]),
-                      severity='critical' if len(off) == n else 'note' if run.learns else 'warning', cause='they are frozen, on purpose perhaps; '
+                      severity='critical' if len(off) == n else 'note' if run.learns and not left else 'warning', cause=left or 'they are frozen, on purpose perhaps; '
                       'batch norms in there go on gathering statistics unless they are in evaluation mode',
                       advice='if not on purpose: requires_grad_(True)')
 

@@ -19,7 +19,7 @@ from .counting import Rows
 from .hooks import HooksCallback
 from .learner import Callback, TrainCB, TrainLearner
 from .messages import alike, one_output
-from .skill import Skill, Tally, about_input, broadcasts, ranges_of, shape_of_weights, usual_size
+from .skill import Skill, Tally, about_input, broadcasts, looks_new, ranges_of, shape_of_weights, usual_size
 
 # %% ../nbs/12_watch.ipynb #d5e003ba
 @dataclass
@@ -88,6 +88,7 @@ class Run(Counted):
     steps: int = None                 # that the optimizer took; None: not known
     dropout: float = 0.               # the largest share that a dropout layer drops
     unreached: list = field(default_factory=list)   # weight tensors that never had a gradient, not even of zero
+    untrained: list = field(default_factory=list)   # of `off`, those that look as PyTorch's layers make them
     moved: list = field(default_factory=list)       # of `frozen`, those that changed nevertheless
     strangers: int = 0                # parameters that the optimizer knows and the model doesn't
     decay: float = 0.                 # weight decay, as a share of the weights for each unit of the learning rate
@@ -151,19 +152,17 @@ def _layer_run(r):
                     st.non_finite, st.counts.sum(1), st.alive, float(getattr(r, 'signal', math.inf)), getattr(r, 'last', False))
 
 # %% ../nbs/12_watch.ipynb #d5e003bd
-def _parts(learn):
-    "Input, predictions and targets: each the first tensor, or None"
+def _parts(learn):  # input, predictions and targets: each the first tensor, or None
     return main_tensor(learn.inputs), main_tensor(getattr(learn, 'preds', None)), learn.targets[0] if learn.targets else None
 
 # %% ../nbs/12_watch.ipynb #05f6039a
 class _FromBatches:
     "What batches tell a `DiagnoseCB`"
     def after_predict(self, learn):
-        x = main_tensor(learn.inputs)
+        x, preds, y = _parts(learn)
         if not learn.training and x is not None and len(self.valid_inputs) < 50: self.valid_inputs.append(about_input(_some(x)))
         if not learn.training or not self._looks(): return
         if self.eval_mode is None and any(_has_modes(m) and not m.training and not _frozen_norm(m) for m in learn.model.modules()): self.eval_mode = self.n
-        x, preds, y = _parts(learn)
         if x is not None and len(self.inputs) < 50: self.inputs.append(about_input(_some(x)))
         for rec in (*self.acts, *self.bounded): rec.last = preds is not None and rec.at == preds.data_ptr()
         if isinstance(y, torch.Tensor): self._targets(preds, y)
@@ -243,7 +242,7 @@ class DiagnoseCB(_FromBatches, _FromUpdates, Callback):
         self.n, self.n_classes, self.eval_mode, self.frozen, self.broadcast = 0, None, None, [], None
         self.weights, self.parts, self._valid, self._tally, self._old, self._hooks = {}, [], Scalars(), Tally(), None, []
         self.valid_losses, self.looks, self.labels, self.tallies, self.epoch_ends, self.lrs = [], [], [], [], [], array('d')
-        self.off, self.copies, self.own_loss, self.out_of_sync = [], [], False, []
+        self.off, self.untrained, self.copies, self.own_loss, self.out_of_sync = [], [], [], False, []
         self.reached, self.moved, self.metrics, self.steps, self.strangers, self.loss_type = set(), set(), {}, None, 0, None
         self.decay, self.decoupled, self.scheduler, self.dropout, self.loss_name, self._norm, self._due = 0., False, '', 0., '', None, False
         for nm in ('losses', 'left_over', 'twice', 'norms'): setattr(self, nm, Scalars())
@@ -279,6 +278,7 @@ def _about(self:DiagnoseCB, learn):
     self.frozen = [nm for nm, p in self.weights.items() if not p.requires_grad or id(p) not in known]
     self.off = [nm for nm in self.frozen if not self.weights[nm].requires_grad]
     self.strangers = len(known - own)
+    self.untrained = [nm for nm in self.off if looks_new(self.weights[nm])]
     if not self.n: self.copies = [nm for nm, p in self.weights.items() if nm not in self.frozen and _all_rows_equal(p)]
     self._sums = {nm: _sums(self.weights[nm]) for nm in self.frozen}
     if groups: self.decay, self.decoupled = groups[0].get('weight_decay', 0.), isinstance(learn.opt, torch.optim.AdamW)
@@ -354,4 +354,4 @@ def run(self:DiagnoseCB)->Run:
 # %% ../nbs/12_watch.ipynb #f3e55b6e
 _WIDTHS = dict(inputs=4, targets=5, row_sums=2, outputs=8, valid_inputs=4)
 _AS_THEY_ARE = ('n_classes', 'broadcast', 'eval_mode', 'epoch_ends', 'loss_name', 'steps', 'strangers', 'decay', 'decoupled',
-                'scheduler', 'dropout', 'metrics', 'own_loss', 'out_of_sync')
+                'scheduler', 'dropout', 'metrics', 'own_loss', 'out_of_sync', 'untrained')
