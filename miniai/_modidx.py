@@ -982,6 +982,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                               'miniai.watch._is_norm': ('watch.html#_is_norm', 'miniai/watch.py'),
                               'miniai.watch._layer_run': ('watch.html#_layer_run', 'miniai/watch.py'),
                               'miniai.watch._learns': ('watch.html#_learns', 'miniai/watch.py'),
+                              'miniai.watch._moved_alike': ('watch.html#_moved_alike', 'miniai/watch.py'),
                               'miniai.watch._note_values': ('watch.html#_note_values', 'miniai/watch.py'),
                               'miniai.watch._parts': ('watch.html#_parts', 'miniai/watch.py'),
                               'miniai.watch._ratio': ('watch.html#_ratio', 'miniai/watch.py'),

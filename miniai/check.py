@@ -76,7 +76,7 @@ def _check_labels(b):
     if (s := logits_of(b.evaluate(), b.y)) is None: return None, 'no integer labels', ''
     lo, hi, c = int(s[1].min()), int(s[1].max()), s[0].shape[1]
     seen, outside = f'labels from {lo} to {hi}, {c} logits', s[1][(s[1] < 0) | (s[1] >= c)].unique().tolist()
-    if len(outside) == 1 and b.ignores(outside[0]): return True, f'{seen}; the loss ignores {outside[0]}', ''
+    if outside and b.ignores(outside[0]): return (True, f'{seen}; the loss ignores {outside[0]}', '') if len(outside) == 1 else (None, f'{seen}, but the loss takes them', '')
     return not outside, seen, 'correct the labels, or give the last layer more outputs'
 
 # %% ../nbs/11_check.ipynb #11a00011
@@ -106,11 +106,11 @@ def _check_targets(b):
     preds, y = main_tensor(b.evaluate()), b.y[0] if b.y else None
     if preds is None or not isinstance(y, torch.Tensor) or not (y.is_floating_point() or y.shape == preds.shape):
         return None, 'no floating-point targets', ''
-    size, bad = rms(preds), int((~y.isfinite()).sum())
-    if bad: return False, f'{bad} of {y.numel()} are NaN or infinite', 'drop these samples, or impute the values'
+    size, bad, loss = rms(preds), int((~y.isfinite()).sum()), b.loss_of(preds, b.y)
+    if bad: return loss is not None and bool(loss.isfinite().all()), f'{bad} of {y.numel()} are NaN or infinite', 'drop these samples, or impute the values'
     seen = f'mean {y.float().mean():.3g}, std {y.float().std(correction=0):.3g}; predictions begin with an RMS of {size:.2g}'
     if rms(y) <= 20*max(1, size): return True, seen, ''
-    loss, hit = b.loss_of(preds, b.y), b.loss_of(y.to(preds.dtype), b.y) if preds.shape == y.shape else None
+    hit = b.loss_of(y.to(preds.dtype), b.y) if preds.shape == y.shape else None
     if hit is None or not (abs(hit) < .05*abs(loss)).all(): return None, f'{seen}, which are not of one kind: as a logarithm, or several parameters', ''
     return False, seen, 'standardise them, (y - mean)/std, and undo it in the predictions'
 
@@ -192,7 +192,8 @@ def _check_gradients(b):
         return False, 'the loss has no gradient', 'is there a detach(), an argmax or a no_grad() on its way?'
     params = {nm: p for nm, p in b.model.named_parameters() if p.requires_grad}
     loss.sum().backward()
-    none = [nm for nm, p in params.items() if p.grad is None]
+    none = [nm for nm, p in params.items() if p.grad is None and not (  # a bias may drop out, as from the slope of an energy
+        nm.endswith('.bias') and getattr(params.get(nm[:-4] + 'weight'), 'grad', None) is not None)]
     zero = [nm for nm, p in params.items() if p.grad is not None and not bool((p.grad.to_dense() != 0).any())]
     seen = f'{len(params) - len(none)} of {len(params)} trainable parameters get one'
     if len(zero) == len(params): return False, 'all gradients are zero', 'does the loss depend on the weights? Units may be dead, or saturated'
@@ -207,8 +208,7 @@ def _check_optimizer(b):
     if not learn.opt_func: return None, 'no opt_func', ''
     opt = learn.opt_func(learn.model.parameters(), learn.lr)
     if not hasattr(opt, 'param_groups'): return None, f"{type(opt).__name__} doesn't tell which parameters it has", ''
-    known = {id(p) for g in opt.param_groups for p in g['params']}
-    inside = set(learn.model.modules())
+    known, inside = {id(p) for g in opt.param_groups for p in g['params']}, set(learn.model.modules())
     lost = [f'{nm}.{k}'.strip('.') for nm, m in learn.model.named_modules() for k, v in vars(m).items()
             if isinstance(v, (list, tuple)) and any(isinstance(o, nn.Module) and o not in inside for o in v)]
     if lost: return False, f'{lost[0]} holds layers that the model does not know', 'nn.ModuleList instead of a list'

@@ -83,7 +83,7 @@ def moments(
     n = x.numel()
     k = n//1024*1024 if n >= SMALL else 0
     rest = x[k:].double().numpy()
-    s, q = float(rest.sum()), float(np.square(rest).sum())  # a dot product of ten thousand would start threads of its own, in the way of PyTorch's
+    s, q = float(rest.sum()), float(np.square(rest).sum())
     if k:
         rows = x[:k].view(-1, 1024)
         norms = torch.linalg.vector_norm(rows, dim=1).double()

@@ -37,9 +37,9 @@ def _lr_too_high(run):
     (ratio, at, curve, names), worst = seen, seen[0].max(1)  # (looks, k), (looks,)
     peak = np.nanmax(np.where(np.isfinite(run.loss), run.loss, -np.inf))
     over = worst > np.select([at < 2, at < 20], [5, .5], .25)  # the first updates of a run may be rough
-    if not (over.any() or (peak > 2*run.first + .5 and worst.max() > .1)): return
+    if not (over.any() or (peak > 2*run.first + .5 and worst.max() > .1 and not run.last < .1*run.first)): return
     k = int(np.argmax(over) if over.any() else worst.argmax())
-    bad = np.quantile(worst, .9) > .25 or peak > 4*run.first or not run.last < .7*run.first or any(o.z < 4 for _, o in run.skill[-1:])
+    bad = np.quantile(worst, .9) > .25 or peak > 4*run.first and not run.learns or not run.last < .7*run.first or any(o.z < 4 for _, o in run.skill[-1:])
     size = f'{worst[k]:.0%} of' if worst[k] < 10 else f'{worst[k]:,.0f} times'
     rose = f' and rose to {peak:.3g}' if peak > 1.02*run.first else f' and ended at {run.last:.3g}'
     yield Finding(int(at[k]), f'an update of {size} the RMS of the weights; the loss began at {run.first:.3g}{rose}',
@@ -146,7 +146,7 @@ def _saturated(run):
         if late <= .5: continue
         yield Finding(int(r.batches[int(np.argmax(share > .5))]), f'{late:.0%} of its outputs are within 2.5 % of a limit',
                       r.label, float(late), Curve(r.batches, {'at a limit': share}, 'share at a limit'),
-                      severity='' if late > .8 else 'warning')
+                      severity='note' if run.learns and share[0] < .5 else '' if late > .8 else 'warning')  # a gate that opens and closes
 
 # %% ../nbs/13_diagnose.ipynb #d5e005bb
 @rule('vanishing', 'critical', 'each layer on the way made the signal smaller',

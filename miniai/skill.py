@@ -36,7 +36,8 @@ def update(self:Tally,
     if not isinstance(preds, torch.Tensor) or not isinstance(targets, torch.Tensor): return
     preds, targets = preds.detach(), targets.detach()
     if (s := logits_of(preds, (targets,))) is not None: return self._classes(*s)
-    if preds.numel() == targets.numel() and preds.is_floating_point() and (preds.shape == targets.shape or one_output(preds)):
+    indices = not targets.is_floating_point() and targets.dtype != torch.bool and not one_output(preds)  # as an order of arrival: no numbers
+    if preds.numel() == targets.numel() and preds.is_floating_point() and (preds.shape == targets.shape or one_output(preds)) and not indices:
         self._numbers(preds.reshape(len(preds), -1), targets.reshape(len(preds), -1))
 
 @patch

@@ -72,7 +72,7 @@ class Counted(Gathered):
     every: int = 1                    # one batch in so many was looked at
     eval_mode: int = None             # first training batch with a dropout or batch norm layer in evaluation mode
     off: list = field(default_factory=list)         # of `frozen`, those with requires_grad=False
-    copies: list = field(default_factory=list)      # weight tensors whose rows were all the same at first, and not zero
+    copies: list = field(default_factory=list)      # weight tensors whose rows were all the same at first, not zero, and moved alike
     scales: np.ndarray = None         # (k,) standard deviation that PyTorch's layers give such a weight tensor at first
     epoch_ends: list = field(default_factory=list)  # number of the batch after the last one of each training epoch
     skill: list = field(default_factory=list)       # (number of training batches before, `Skill`) of each training epoch
@@ -242,13 +242,12 @@ class DiagnoseCB(_FromBatches, _FromUpdates, Callback):
         self.n, self.n_classes, self.eval_mode, self.frozen, self.broadcast = 0, None, None, [], None
         self.weights, self.parts, self._valid, self._tally, self._old, self._hooks = {}, [], Scalars(), Tally(), None, []
         self.valid_losses, self.looks, self.labels, self.tallies, self.epoch_ends, self.lrs = [], [], [], [], [], array('d')
-        self.off, self.untrained, self.copies, self.own_loss, self.out_of_sync = [], [], [], False, []
+        self.off, self.untrained, self.copies, self._copies, self.own_loss, self.out_of_sync = [], [], [], {}, False, []
         self.reached, self.moved, self.metrics, self.steps, self.strangers, self.loss_type = set(), set(), {}, None, 0, None
         self.decay, self.decoupled, self.scheduler, self.dropout, self.loss_name, self._norm, self._due = 0., False, '', 0., '', None, False
         for nm in ('losses', 'left_over', 'twice', 'norms'): setattr(self, nm, Scalars())
         for nm in ('rows', 'inputs', 'targets', 'row_sums', 'outputs', 'valid_inputs'): setattr(self, nm, Rows(torch.float32))
-        self.acts = _Signals(_is_act, every=self.every)
-        self.bounded = _Signals(_is_bounded, every=self.every, hist_max=1.)
+        self.acts, self.bounded = (_Signals(f, every=self.every, hist_max=r) for f, r in ((_is_act, 10.), (_is_bounded, 1.)))
         self.norm_stats, self.reshaped = HooksCallback(_note_values, _is_norm, every=self.every), ReshapesCB()
 
     def _looks(self, early=0): return self.n % self.every == 0 or self.n < early
@@ -279,18 +278,19 @@ def _about(self:DiagnoseCB, learn):
     self.off = [nm for nm in self.frozen if not self.weights[nm].requires_grad]
     self.strangers = len(known - own)
     self.untrained = [nm for nm in self.off if looks_new(self.weights[nm])]
-    if not self.n: self.copies = [nm for nm, p in self.weights.items() if nm not in self.frozen and _all_rows_equal(p)]
+    if not self.n: self._copies = {nm: p[:1].detach().clone() for nm, p in self.weights.items() if nm not in self.frozen and _all_rows_equal(p)}
+    self.copies = list(self._copies)
     self._sums = {nm: _sums(self.weights[nm]) for nm in self.frozen}
     if groups: self.decay, self.decoupled = groups[0].get('weight_decay', 0.), isinstance(learn.opt, torch.optim.AdamW)
     self.scheduler = next((type(cb.schedo).__name__ for cb in learn.cbs if getattr(cb, 'schedo', None)), '')
     self.dropout = max([m.p for m in learn.model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)], default=0.)
-    loss = getattr(learn.loss_func, 'func', learn.loss_func)  # of a partial
-    self.loss_name = getattr(loss, '__name__', type(loss).__name__)
+    self.loss_name = getattr(loss := getattr(learn.loss_func, 'func', learn.loss_func), '__name__', type(loss).__name__)  # of a partial
     self.own_loss = any(getattr(f, '__func__', f) not in (TrainLearner.get_loss, TrainCB.get_loss) for f in learn.listeners('get_loss'))
     self._stepped, self._hooks = False, step_hooks(learn.opt, self._note_norm, self._note_step)
     if self._hooks is not None: self.steps = self.steps or 0
 
 def _all_rows_equal(p): return len(p) > 1 and bool((p == p[:1]).all()) and bool((p != 0).any())
+def _moved_alike(d): return bool(d.mean(0).square().sum()*len(d) >= .75*d.square().sum())  # most of it is common to all rows
 def _sums(p): return torch.stack([p.detach().float().sum(), p.detach().float().abs().sum()])
 
 # %% ../nbs/12_watch.ipynb #d5e003c5
@@ -311,14 +311,14 @@ def before_batch(self:DiagnoseCB, learn):
     for cb in self.parts: cb.before_batch(learn)
     if learn.training: stepped, self._stepped = self._stepped, False
     if not learn.training or not self._looks() or not stepped: return  # gradients are accumulated, or this is the first batch
-    left = [p.grad.detach() for nm, p in self.weights.items() if p.grad is not None and nm not in self.frozen]
-    left = [(t.coalesce().values() if t.is_sparse else t).abs().max() for t in left]
+    left = [(g.coalesce().values() if g.is_sparse else g).detach().abs().max() for nm, p in self.weights.items() if nm not in self.frozen and (g := p.grad) is not None]
     if left: self.left_over.append(torch.stack(left).amax())
 
 @patch
 def cleanup_fit(self:DiagnoseCB, learn):
     for cb in self.parts: cb.cleanup_fit(learn)
     for h in self._hooks or (): h.remove()
+    self.copies = [nm for nm in self.copies if _moved_alike(self.weights[nm].detach() - self._copies[nm])]
     self.moved |= {nm for nm, s in getattr(self, '_sums', {}).items() if not torch.equal(s, _sums(self.weights[nm]))}
     if (m := getattr(learn, 'metrics', None)) is not None:
         rows = [r for r in m.rows if r['phase'] == 'valid']
