@@ -118,6 +118,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                               'miniai.check._check_shapes': ('check.html#_check_shapes', 'miniai/check.py'),
                               'miniai.check._check_targets': ('check.html#_check_targets', 'miniai/check.py'),
                               'miniai.check._check_validation': ('check.html#_check_validation', 'miniai/check.py'),
+                              'miniai.check._fell': ('check.html#_fell', 'miniai/check.py'),
                               'miniai.check._knows_labels': ('check.html#_knows_labels', 'miniai/check.py'),
                               'miniai.check._output_twice': ('check.html#_output_twice', 'miniai/check.py'),
                               'miniai.check._smaller_helps': ('check.html#_smaller_helps', 'miniai/check.py'),

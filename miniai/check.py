@@ -204,8 +204,7 @@ def _check_gradients(b):
 # %% ../nbs/11_check.ipynb #dd4ca08f
 @verdict('optimizer')
 def _check_optimizer(b):
-    learn = b.learn
-    if not learn.opt_func: return None, 'no opt_func', ''
+    if not (learn := b.learn).opt_func: return None, 'no opt_func', ''
     opt = learn.opt_func(learn.model.parameters(), learn.lr)
     if not hasattr(opt, 'param_groups'): return None, f"{type(opt).__name__} doesn't tell which parameters it has", ''
     known, inside = {id(p) for g in opt.param_groups for p in g['params']}, set(learn.model.modules())
@@ -286,6 +285,8 @@ def _check_validation(b):
             'bring the data to one scale: validation with the mean and standard deviation of the training data')
 
 # %% ../nbs/11_check.ipynb #43e20a46
+def _fell(losses, part): return losses[0] >= 0 and losses[-1] < max(part*losses[0], 1e-3)
+
 @verdict('overfit a batch', telling=True)
 def _check_overfit(b, n=8):
     classes, start = logits_of(b.evaluate(), b.y), b.model
@@ -294,12 +295,12 @@ def _check_overfit(b, n=8):
     if not any(p.requires_grad for p in start.parameters()): return False, 'no parameter trains', 'unfreeze some: p.requires_grad_(True)'
     few, best = first_samples(b.batch, n), (math.inf, math.inf)
     for lr, rounds in ((3e-3, 1), (.1, 1), (1., 1), (3e-3, 10), (.1, 10)):  # a model of few weights has far to go
-        if rounds > 1 and best[-1] < max(.5*best[0], 1e-3): break
+        if rounds > 1 and _fell(best, .5): break
         best = min(best, b.memorise(few, start, lr, rounds=rounds), key=lambda losses: losses[-1])
-        if best[-1] < .05*best[0]: break
+        if _fell(best, .05): break
     seen = f'loss of {n} samples from {best[0]:.3g} to {best[-1]:.3g} in {len(best)} steps of Adam'
     if classes is not None and best[-1] < -.01: return False, seen, _NEGATIVE
-    if best[-1] < max(.5*best[0], 1e-3): return True, seen, ''
+    if _fell(best, .5): return True, seen, ''
     gone, b.copy.model = best[0] - best[-1], start
     if b.loss(few, train=True) != b.loss(few, train=True): return None, f'{seen}; the loss of the same samples varies, on purpose perhaps', ''
     least = b.floor(few)
