@@ -72,7 +72,7 @@ class Counted(Gathered):
     every: int = 1                    # one batch in so many was looked at
     eval_mode: int = None             # first training batch with a dropout or batch norm layer in evaluation mode
     off: list = field(default_factory=list)         # of `frozen`, those with requires_grad=False
-    copies: list = field(default_factory=list)      # weight tensors whose rows were all the same at first, not zero, and moved alike
+    copies: dict = field(default_factory=dict)      # weight tensors whose rows were all the same at first, and not zero: whether they moved alike
     scales: np.ndarray = None         # (k,) standard deviation that PyTorch's layers give such a weight tensor at first
     epoch_ends: list = field(default_factory=list)  # number of the batch after the last one of each training epoch
     skill: list = field(default_factory=list)       # (number of training batches before, `Skill`) of each training epoch
@@ -242,7 +242,7 @@ class DiagnoseCB(_FromBatches, _FromUpdates, Callback):
         self.n, self.n_classes, self.eval_mode, self.frozen, self.broadcast = 0, None, None, [], None
         self.weights, self.parts, self._valid, self._tally, self._old, self._hooks = {}, [], Scalars(), Tally(), None, []
         self.valid_losses, self.looks, self.labels, self.tallies, self.epoch_ends, self.lrs = [], [], [], [], [], array('d')
-        self.off, self.untrained, self.copies, self._copies, self.own_loss, self.out_of_sync = [], [], [], {}, False, []
+        self.off, self.untrained, self.copies, self._copies, self.own_loss, self.out_of_sync = [], [], {}, {}, False, []
         self.reached, self.moved, self.metrics, self.steps, self.strangers, self.loss_type = set(), set(), {}, None, 0, None
         self.decay, self.decoupled, self.scheduler, self.dropout, self.loss_name, self._norm, self._due = 0., False, '', 0., '', None, False
         for nm in ('losses', 'left_over', 'twice', 'norms'): setattr(self, nm, Scalars())
@@ -279,7 +279,7 @@ def _about(self:DiagnoseCB, learn):
     self.strangers = len(known - own)
     self.untrained = [nm for nm in self.off if looks_new(self.weights[nm])]
     if not self.n: self._copies = {nm: p[:1].detach().clone() for nm, p in self.weights.items() if nm not in self.frozen and _all_rows_equal(p)}
-    self.copies = list(self._copies)
+    self.copies = dict.fromkeys(self._copies, True)
     self._sums = {nm: _sums(self.weights[nm]) for nm in self.frozen}
     if groups: self.decay, self.decoupled = groups[0].get('weight_decay', 0.), isinstance(learn.opt, torch.optim.AdamW)
     self.scheduler = next((type(cb.schedo).__name__ for cb in learn.cbs if getattr(cb, 'schedo', None)), '')
@@ -290,7 +290,7 @@ def _about(self:DiagnoseCB, learn):
     if self._hooks is not None: self.steps = self.steps or 0
 
 def _all_rows_equal(p): return len(p) > 1 and bool((p == p[:1]).all()) and bool((p != 0).any())
-def _moved_alike(d): return bool(d.mean(0).square().sum()*len(d) >= .75*d.square().sum())  # most of it is common to all rows
+def _moved_alike(d): return bool(d.mean(0).square().sum()*len(d) >= min(.5, .1 + 4/len(d))*d.square().sum())  # by chance, rows have 1/len(d) in common
 def _sums(p): return torch.stack([p.detach().float().sum(), p.detach().float().abs().sum()])
 
 # %% ../nbs/12_watch.ipynb #d5e003c5
@@ -318,7 +318,7 @@ def before_batch(self:DiagnoseCB, learn):
 def cleanup_fit(self:DiagnoseCB, learn):
     for cb in self.parts: cb.cleanup_fit(learn)
     for h in self._hooks or (): h.remove()
-    self.copies = [nm for nm in self.copies if _moved_alike(self.weights[nm].detach() - self._copies[nm])]
+    self.copies = {nm: _moved_alike(self.weights[nm].detach() - o) for nm, o in self._copies.items()}
     self.moved |= {nm for nm, s in getattr(self, '_sums', {}).items() if not torch.equal(s, _sums(self.weights[nm]))}
     if (m := getattr(learn, 'metrics', None)) is not None:
         rows = [r for r in m.rows if r['phase'] == 'valid']
