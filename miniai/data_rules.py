@@ -289,5 +289,6 @@ def _batch_norm(run):
 
 @rule('same_units', 'critical', 'units that begin with the same weights get nearly the same gradients, and go on computing the same', 'initialise the weights at random, as PyTorch\'s layers do')
 def _same_units(run):
-    names = [nm for nm, alike in run.copies.items() if alike or not run.learns]  # classes or groups may begin alike, and part
+    def parts(nm): return run.learns and (nm == run.names[-1] or not nm.endswith('weight'))  # classes or groups, and no units
+    names = [nm for nm, alike in run.copies.items() if alike or not parts(nm)]
     if names: yield Finding(0, f'all units of {len(names)} layers began with the same weights: {", ".join(names[:4])}', names[0], None, loss_curve(run))
