@@ -106,11 +106,11 @@ def _check_targets(b):
     preds, y = main_tensor(b.evaluate()), b.y[0] if b.y else None
     if preds is None or not isinstance(y, torch.Tensor) or not (y.is_floating_point() or y.shape == preds.shape):
         return None, 'no floating-point targets', ''
-    size, bad, loss = rms(preds), int((~y.isfinite()).sum()), b.loss_of(preds, b.y)
+    size, bad, loss = rms(preds), int((~y.isfinite()).sum()), b.loss_of(b.preds, b.y)
     if bad: return loss is not None and bool(loss.isfinite().all()), f'{bad} of {y.numel()} are NaN or infinite', 'drop these samples, or impute the values'
     seen = f'mean {y.float().mean():.3g}, std {y.float().std(correction=0):.3g}; predictions begin with an RMS of {size:.2g}'
     if rms(y) <= 20*max(1, size): return True, seen, ''
-    hit = b.loss_of(y.to(preds.dtype), b.y) if preds.shape == y.shape else None
+    hit = b.loss_of(y.to(preds.dtype), b.y) if preds is b.preds and preds.shape == y.shape else None
     if hit is None or not (abs(hit) < .05*abs(loss)).all(): return None, f'{seen}, which are not of one kind: as a logarithm, or several parameters', ''
     return False, seen, 'standardise them, (y - mean)/std, and undo it in the predictions'
 
