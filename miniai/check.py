@@ -76,7 +76,7 @@ def _check_labels(b):
     if (s := logits_of(b.evaluate(), b.y)) is None: return None, 'no integer labels', ''
     lo, hi, c = int(s[1].min()), int(s[1].max()), s[0].shape[1]
     seen, outside = f'labels from {lo} to {hi}, {c} logits', s[1][(s[1] < 0) | (s[1] >= c)].unique().tolist()
-    if outside and b.ignores(outside[0]): return (True, f'{seen}; the loss ignores {outside[0]}', '') if len(outside) == 1 else (None, f'{seen}, but the loss takes them', '')
+    if outside and b.ignores(outside): return (True, f'{seen}; the loss ignores {outside[0]}', '') if len(outside) == 1 else (None, f'{seen}, but the loss takes them', '')
     return not outside, seen, 'correct the labels, or give the last layer more outputs'
 
 # %% ../nbs/11_check.ipynb #11a00011
@@ -107,7 +107,7 @@ def _check_targets(b):
     if preds is None or not isinstance(y, torch.Tensor) or not (y.is_floating_point() or y.shape == preds.shape):
         return None, 'no floating-point targets', ''
     size, bad, loss = rms(preds), int((~y.isfinite()).sum()), b.loss_of(b.preds, b.y)
-    if bad: return loss is not None and bool(loss.isfinite().all()), f'{bad} of {y.numel()} are NaN or infinite', 'drop these samples, or impute the values'
+    if bad: return loss is not None and bool(loss.isfinite().all()), f'{bad} of {y.numel()} are NaN or infinite', 'drop these samples, or impute the values; or leave them out of the loss'
     seen = f'mean {y.float().mean():.3g}, std {y.float().std(correction=0):.3g}; predictions begin with an RMS of {size:.2g}'
     if rms(y) <= 20*max(1, size): return True, seen, ''
     hit = b.loss_of(y.to(preds.dtype), b.y) if preds is b.preds and preds.shape == y.shape else None
