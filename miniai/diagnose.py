@@ -136,6 +136,8 @@ def _dead_units(run):
                       severity=SEVERITIES[min(2, int(share[-1] <= .5)*(1 + (not len(fewer))) + run.learns)], **(born if not len(fewer) else {}))
 
 # %% ../nbs/13_diagnose.ipynb #d5e004bb
+_GATE = dict(severity='note', cause='it came to its limits while the model learnt, as a gate or a mask does that opens and closes', advice='as long as the loss falls, nothing')
+
 @rule('saturated', 'critical', 'the inputs of this layer are too large: its slope there is nearly zero',
       'smaller initial weights, normalised inputs, or a lower learning rate', unless='same_units')
 def _saturated(run):
@@ -146,7 +148,7 @@ def _saturated(run):
         if late <= .5: continue
         yield Finding(int(r.batches[int(np.argmax(share > .5))]), f'{late:.0%} of its outputs are within 2.5 % of a limit',
                       r.label, float(late), Curve(r.batches, {'at a limit': share}, 'share at a limit'),
-                      severity='note' if run.learns and share[0] < .5 else '' if late > .8 else 'warning')  # a gate that opens and closes
+                      **_GATE if run.learns and share[0] < .5 else dict(severity='' if late > .8 else 'warning'))
 
 # %% ../nbs/13_diagnose.ipynb #d5e005bb
 @rule('vanishing', 'critical', 'each layer on the way made the signal smaller',
