@@ -20,7 +20,7 @@ def loss_curve(
 
 # %% ../nbs/12b_data_rules.ipynb #d5e006bb
 @rule('unnormalised_input', 'critical', 'raw values, as bytes from 0 to 255, or a table in its own units',
-      'bring it to a mean near 0 and a standard deviation near 1, each column of a table by itself')
+      'bring it to a mean near 0 and a standard deviation near 1, each column of a table by itself', fact=True)
 def _unnormalised_input(run):
     if not len(run.inputs): return
     means, stds, zeros, columns = run.inputs.T                  # (n,) each
@@ -43,7 +43,7 @@ def _of_another_kind(run, apart):
     return fell > .2 and nearer < fell/4
 
 @rule('unnormalised_targets', 'critical', 'values in their own unit, as prices: the last layer has far to go, and the '
-      'gradients are huge', 'standardise them, (y - mean)/std, and undo it in the predictions')
+      'gradients are huge', 'standardise them, (y - mean)/std, and undo it in the predictions', fact=True)
 def _unnormalised_targets(run):
     if not len(run.targets): return
     mean, std, size, preds, apart = run.targets.T               # (n,) each
@@ -54,7 +54,7 @@ def _unnormalised_targets(run):
                       severity=SEVERITIES[int(run.learns) + int(run.last < .01*run.first)])
 
 # %% ../nbs/12b_data_rules.ipynb #d5e006bc
-@rule('unshuffled', 'warning', 'the training data is sorted', 'shuffle=True in the training loader')
+@rule('unshuffled', 'warning', 'the training data is sorted', 'shuffle=True in the training loader', fact=True)
 def _unshuffled(run):
     ys = run.labels
     if len(ys) < 4 or np.mean([len(y) for y in ys]) < 4: return
@@ -71,7 +71,7 @@ def _unshuffled(run):
 
 # %% ../nbs/12b_data_rules.ipynb #12d00012
 @rule('shape_mismatch', 'critical', 'shapes that differ, and a loss that broadcasts one over the other',
-      'give both the same shape: squeeze(1) the predictions, or unsqueeze(1) the targets')
+      'give both the same shape: squeeze(1) the predictions, or unsqueeze(1) the targets', fact=True)
 def _shape_mismatch(run):
     if not run.broadcast: return
     preds, targets = run.broadcast
@@ -81,7 +81,7 @@ def _shape_mismatch(run):
 
 # %% ../nbs/12b_data_rules.ipynb #12d00051
 @rule('mixed_dimensions', 'critical', 'view and reshape leave the numbers in their order: they split a dimension, or merge neighbours, and cannot make two change places',
-      'transpose or permute where dimensions change places, as o.transpose(1, 2)')
+      'transpose or permute where dimensions change places, as o.transpose(1, 2)', fact=True)
 def _mixed_dimensions(run):
     for before, after, place in run.reshapes[:1]:
         yield Finding(0, f'{before} is reshaped into {after}, in {place}', curve=loss_curve(run), severity=SEVERITIES[int(run.learns)])
@@ -91,7 +91,7 @@ def _probabilities(run):
     return len(run.row_sums) and run.row_sums[:, 0].max() < 1e-3 and run.row_sums[:, 1].min() >= 0
 
 @rule('double_softmax', 'critical', 'cross entropy takes the softmax itself, so it is taken twice',
-      'return the logits; leave the softmax out of the model')
+      'return the logits; leave the softmax out of the model', fact=True)
 def _double_softmax(run):
     if run.n_classes and _probabilities(run) and run.loss.min() >= 0:
         yield Finding(0, f'the predictions are probabilities already: each row sums to 1 (to {run.row_sums[:, 0].max():.0e})', None,
@@ -283,7 +283,7 @@ def _dropout(run):
         yield Finding(0, f'a dropout layer drops {run.dropout:.0%} of its inputs', None, run.dropout, loss_curve(run), severity='warning' if run.learns else 'critical')
 
 @rule('batch_norm', 'warning', 'batches too small for statistics: what they make of one or two values is noise, and other than in evaluation',
-      'larger batches, or GroupNorm or LayerNorm, which look at each sample by itself')
+      'larger batches, or GroupNorm or LayerNorm, which look at each sample by itself', fact=True)
 def _batch_norm(run):
     if run.per_channel <= 2: yield Finding(0, f'a batch norm has {run.per_channel} value{"s"*(run.per_channel > 1)} for each channel', None, float(run.per_channel), loss_curve(run))
 

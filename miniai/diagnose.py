@@ -31,7 +31,7 @@ def _rate(run):
 
 # %% ../nbs/13_diagnose.ipynb #fa2b65e8
 @rule('lr_too_high', 'critical', 'the learning rate ({lr:g}) is too high for this model',
-      'lower the learning rate by a factor of 3 to 10', unless='shape_mismatch unnormalised_targets gradients_accumulate')
+      'lower the learning rate by a factor of 3 to 10', unless='shape_mismatch unnormalised_targets unnormalised_input gradients_accumulate batch_norm')
 def _lr_too_high(run):
     if not (seen := _rate(run)): return
     (ratio, at, curve, names), worst = seen, seen[0].max(1)  # (looks, k), (looks,)
@@ -88,7 +88,7 @@ def _non_finite(run):
 
 # %% ../nbs/13_diagnose.ipynb #6d1d2b79
 @rule('diverged', 'critical', 'updates so large that each overshoots more than the last',
-      'lower the learning rate by a factor of ten')
+      'lower the learning rate by a factor of ten', unless='unnormalised_input unnormalised_targets gradients_accumulate shape_mismatch batch_norm')
 def _diverged(run):
     # a NaN without any warning is no divergence
     if len(run.loss) < 5 or np.isnan(run.loss).any() and not (run.loss >= 3*run.loss[0]).any(): return
@@ -120,7 +120,7 @@ def _near_zero(run):
 
 # %% ../nbs/13_diagnose.ipynb #e0931b64
 @rule('dead_units', 'critical', 'an update that was too large pushed their inputs below zero, for every sample',
-      'lower the learning rate, use a Kaiming initialisation, or a leaky ReLU')
+      'lower the learning rate, use a Kaiming initialisation, or a leaky ReLU', unless='unnormalised_input')
 def _dead_units(run):
     for r in run.layers:
         n, alive = len(r.batches), r.alive                      # (looks, units)
@@ -139,7 +139,7 @@ def _dead_units(run):
 _GATE = dict(severity='note', cause='it came to its limits while the model learnt, as a gate or a mask does that opens and closes', advice='as long as the loss falls, nothing')
 
 @rule('saturated', 'critical', 'the inputs of this layer are too large: its slope there is nearly zero',
-      'smaller initial weights, normalised inputs, or a lower learning rate', unless='same_units')
+      'smaller initial weights, normalised inputs, or a lower learning rate', unless='same_units unnormalised_input')
 def _saturated(run):
     for r in run.bounded:
         if not len(r.batches) or r.last and run.learns: continue  # a sigmoid that is sure of its classes
@@ -169,7 +169,7 @@ def _vanishing(run):
 # %% ../nbs/13_diagnose.ipynb #d5e005bc
 @rule('exploding', 'critical', 'each layer on the way made the signal larger',
       'an initialisation that keeps the variance (Kaiming, Xavier), normalisation layers, gradient clipping',
-      unless='unnormalised_targets')
+      unless='unnormalised_targets unnormalised_input')
 def _exploding(run):
     if not len(run.batches) or len(run.names) < 2: return
     g = np.where(np.isfinite(run.grads[0]), run.grads[0], -1)   # (k,) in the first batch
@@ -239,7 +239,7 @@ def _knows_nothing(run):
     valid = run.valid_skill[-1][1] if run.valid_skill else None
     if not np.isfinite([first.z, last.z]).all() or (valid and not np.isfinite(valid.z)): return None
     falls = run.last < .9*run.first if run.own_loss else run.last < .6*run.first and run.loss_name not in _COMPARE
-    if falls: return None  # a loss that may have other targets
+    if falls and not last.by_loss: return None  # a loss that may have other targets
     if last.z < 4 and (valid is None or valid.z < 6):  # validation on the training data sees what was memorised, too
         return f'predictions have no more to do with their targets than chance gives: {last.value:+.2f} (1 is all)', last.value < .2
     if valid and valid.n >= 100 and first.z < 4 and max(abs(o.z) for _, o in run.valid_skill) < 4:
@@ -275,7 +275,7 @@ def _not_learning(run):
 
 # %% ../nbs/13_diagnose.ipynb #f3beefec
 @rule('gradients_accumulate', 'critical', 'zero_grad is not called after the step',
-      'call opt.zero_grad(), or use TrainCB; for accumulation on purpose, ignore this')
+      'call opt.zero_grad(), or use TrainCB; for accumulation on purpose, ignore this', fact=True)
 def _gradients_accumulate(run):
     left = run.left_over                                        # (n,)
     share = float((left != 0).mean()) if len(left) else 0.      # NaN is left over, too
@@ -284,7 +284,7 @@ def _gradients_accumulate(run):
                       Curve(np.arange(1, len(left) + 1)*run.every, {'left over': left}, 'left-over gradient'))
 
 @rule('no_steps', 'critical', 'opt.step() is never called, or each step is left out: by a callback, or by a gradient scaler whose gradients are never finite',
-      'call opt.step() after the backward pass, or use TrainCB; a scale (scaler.get_scale()) that falls with each batch means gradients of inf or NaN')
+      'call opt.step() after the backward pass, or use TrainCB; a scale (scaler.get_scale()) that falls with each batch means gradients of inf or NaN', fact=True)
 def _no_steps(run):
     n = len(run.loss)
     if run.steps == 0 and n >= 10 and run.names and not run.updates.any() and not run.moved:
@@ -324,7 +324,7 @@ def _moves(run, name):
 
 # %% ../nbs/13_diagnose.ipynb #dbe7a980
 @rule('not_in_optimizer', 'warning', 'the optimizer was made for other parameters: before layers were exchanged, or for a part of them',
-      'make the optimizer after the model is complete, from all of model.parameters()')
+      'make the optimizer after the model is complete, from all of model.parameters()', fact=True)
 def _not_in_optimizer(run):
     names = [nm for nm in run.frozen if nm not in run.off and nm not in run.moved]
     if not names: return
@@ -338,7 +338,7 @@ def diagnose(self:Learner)->Findings:
     "What is wrong with the run that a `DiagnoseCB` among the callbacks has watched, worst first"
     cb = next((o for o in self.cbs if isinstance(o, DiagnoseCB)), None)
     if cb is None: raise ValueError("nothing was watched: put a DiagnoseCB() into the Learner's cbs, and fit")
-    run = cb.run()
+    run = cb.run(self.loss_func)
     run.incident = next((o.incident for o in self.cbs if getattr(o, 'incident', None) is not None), None)  # of a NaNGuardCB
     res = Findings(apply_rules(run))
     res.n_batches = len(run.loss)

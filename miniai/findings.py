@@ -89,6 +89,7 @@ class Rule:
     advice: str       # likewise
     unless: set       # kinds that explain this one: it isn't reported when one of them is
     find: callable    # takes a `Run`, yields `Finding`s
+    fact: bool = False  # it is seen as it is, and not concluded from something else
 
     def __call__(self, run):
         "The findings of this kind, those of several layers merged into one"
@@ -102,10 +103,11 @@ class Rule:
 def rule(
     kind, severity, cause, advice,  # as in `Rule`
     unless='',                      # kinds, in one string
+    fact=False,
 ):
     "A decorator that makes a function of a `Run` the rule for one kind of finding"
     def add(f):
-        RULES[kind] = Rule(kind, severity, cause, advice, set(unless.split()), f)
+        RULES[kind] = Rule(kind, severity, cause, advice, set(unless.split()), f, fact)
         return f
     return add
 
@@ -122,17 +124,24 @@ def merged(
     likewise = ', '.join(f'{f.layer} ({f.value:.0%})' for f in others[:3])
     return [replace(first, evidence=f'{first.evidence}; likewise {likewise}{more}')]
 
+# %% ../nbs/12a_findings.ipynb #12b00033
 def apply_rules(
     run,         # `Run`
     rules=None,  # by kind; None: all
 )->list:
-    "What all rules find, without the symptoms of what is found as well, worst first, of the equally bad the earliest"
+    "What all rules find, without the symptoms of what is found as well: the worst first, then facts, then the earliest"
     rules = RULES if rules is None else rules
     with np.errstate(all='ignore'):  # a run that broke leaves NaN and infinities, and the rules know
         found = [f for r in rules.values() for f in r(run)]
+    found = [_as_its_symptoms(f, found, rules) if rules[f.kind].fact else f for f in found]
     worst = {f.kind: SEVERITIES.index(f.severity) for f in sorted(found, key=rank, reverse=True)}
     def explained(f): return any(worst.get(k, 9) <= SEVERITIES.index(f.severity) for k in rules[f.kind].unless)  # by nothing lighter
-    return sorted((f for f in found if not explained(f)), key=rank)
+    return sorted((f for f in found if not explained(f)), key=lambda f: (SEVERITIES.index(f.severity), not rules[f.kind].fact, f.first_batch))
+
+def _as_its_symptoms(f, found, rules):
+    "As severe as the worst of the symptoms that it explains"
+    if f.severity == 'note': return f
+    return replace(f, severity=min([f.severity] + [o.severity for o in found if f.kind in rules[o.kind].unless], key=SEVERITIES.index))
 
 # %% ../nbs/12a_findings.ipynb #d5e002bb
 class Findings(list):

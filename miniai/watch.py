@@ -122,8 +122,7 @@ Run.ratio = property(_ratio, doc='(looks, k) RMS of update over weights')
 _FROM_ZERO = (nn.Sigmoid, nn.Hardsigmoid)  # for these, 0 is a limit
 def _is_bounded(m): return isinstance(m, (nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardsigmoid, nn.Softsign))
 def _is_act(m):
-    others = nn.Softmax, nn.LogSoftmax, nn.MultiheadAttention  # these live there, too
-    return type(m).__module__ == 'torch.nn.modules.activation' and not isinstance(m, others)
+    return type(m).__module__ == 'torch.nn.modules.activation' and not isinstance(m, (nn.Softmax, nn.LogSoftmax, nn.MultiheadAttention))  # which live there, too
 # a batch norm whose weights don't train belongs in evaluation mode
 def _frozen_norm(m): return _is_norm(m) and m.affine and not any(p.requires_grad for p in m.parameters())
 def _is_norm(m): return isinstance(m, nn.modules.batchnorm._BatchNorm)
@@ -143,8 +142,7 @@ class _Signals(ActivationStats):
         x = _some(main_tensor(outp))
         super()._append(rec, mod, inp, x)
         rec.at = None if x is None else x.data_ptr()
-        if hasattr(rec, 'signal') or x is None or not x.ndim or len(x) < 2: return
-        rec.signal = x[:32].detach().float().std(0).mean()
+        if not hasattr(rec, 'signal') and x is not None and x.ndim and len(x) > 1: rec.signal = x[:32].detach().float().std(0).mean()
 
 def _layer_run(r):
     st = r.stats
@@ -183,8 +181,7 @@ def _targets(self:_FromBatches, preds, y):
 
 @patch
 def _rows(self:_FromBatches, preds):
-    p = preds.detach().float()
-    self.row_sums.append(torch.stack([(p.sum(1) - 1).abs().amax(), p.amin()]))
+    self.row_sums.append(torch.stack([((p := preds.detach().float()).sum(1) - 1).abs().amax(), p.amin()]))
 
 # %% ../nbs/12_watch.ipynb #d5e003be
 @patch
@@ -193,7 +190,7 @@ def after_loss(self:_FromBatches, learn):
     if not isinstance(learn.loss, torch.Tensor): self.loss_type = type(learn.loss).__name__; return
     (self.losses if learn.training else self._valid).append(learn.loss)
     if learn.training: self.lrs.append(float(groups[0]['lr']) if (groups := getattr(learn.opt, 'param_groups', None)) else math.nan)
-    self._tally.update(*_parts(learn)[1:])
+    self._tally.update(getattr(learn, 'preds', None), *(learn.targets or ()))
     if not learn.training or not self._looks() or learn.loss.ndim: return
     if alike(learn.preds, learn.targets): self.twice.append(sigmoid_twice(learn.preds, learn.targets[0], learn.loss))
 
@@ -223,6 +220,7 @@ class _FromUpdates:
 
     def cleanup_epoch(self, learn):
         self.tallies.append((len(self.losses), learn.training, self._tally))
+        for *_, o in self.tallies[4:-2][-1:]: o.kept.clear()  # the first epochs and the last will do
         if learn.training: self.epoch_ends.append(len(self.losses))
         elif len(self._valid): self.valid_losses.append((len(self.losses), self._valid.tensor().mean()))
 
@@ -251,7 +249,7 @@ class DiagnoseCB(_FromBatches, _FromUpdates, Callback):
         self.norm_stats, self.reshaped = HooksCallback(_note_values, _is_norm, every=self.every), ReshapesCB()
 
     def _looks(self, early=0): return self.n % self.every == 0 or self.n < early
-    def before_epoch(self, learn): self._valid, self._tally = Scalars(), Tally()
+    def before_epoch(self, learn): self._valid, self._tally = Scalars(), Tally(not (self.own_loss or self.torchs_loss))
 
 # %% ../nbs/12_watch.ipynb #d5e003c4
 @patch
@@ -285,6 +283,7 @@ def _about(self:DiagnoseCB, learn):
     self.scheduler = next((type(cb.schedo).__name__ for cb in learn.cbs if getattr(cb, 'schedo', None)), '')
     self.dropout = max([m.p for m in learn.model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)], default=0.)
     self.loss_name = getattr(loss := getattr(learn.loss_func, 'func', learn.loss_func), '__name__', type(loss).__name__)  # of a partial
+    self.torchs_loss = getattr(loss, '__module__', '').startswith('torch.')
     self.own_loss = any(getattr(f, '__func__', f) not in (TrainLearner.get_loss, TrainCB.get_loss) for f in learn.listeners('get_loss'))
     self._stepped, self._hooks = False, step_hooks(learn.opt, self._note_norm, self._note_step)
     if self._hooks is not None: self.steps = self.steps or 0
@@ -328,20 +327,21 @@ def cleanup_fit(self:DiagnoseCB, learn):
 
 # %% ../nbs/12_watch.ipynb #d5e003c1
 @patch
-def run(self:DiagnoseCB)->Run:
+def run(self:DiagnoseCB,
+    loss_func=None,  # the Learner's: of losses of one's own, whether they prefer the right targets (`permutation_test`)
+)->Run:
     "What was seen so far, as one `Run`; ValueError if nothing was"
     if not len(self.losses):
         raise ValueError("nothing is recorded yet: run learn.fit(1) first" if self.loss_type is None else
                          f"no loss is recorded, since learn.loss is a {self.loss_type}: it has to be a tensor, as the sum of its parts")
     k, names, keep = len(self.weights), list(self.weights), [i for i, nm in enumerate(self.weights) if nm not in self.frozen]
     grads, sizes, updates = self.rows.array(3*k).reshape(len(self.looks), 3, k)[:, :, keep].transpose(1, 0, 2)
-    skills = [(n, training, t.skill()) for n, training, t in self.tallies]
+    skills = [(n, training, t.skill(loss_func)) for n, training, t in self.tallies]
     return Run(
-        loss=self.losses.tensor().numpy(), lr=np.array(self.lrs), valid=np.array([float(v) for _, v in self.valid_losses]),
-        valid_at=np.array([n for n, _ in self.valid_losses]), batches=np.array(self.looks), names=[names[i] for i in keep],
-        grads=grads, sizes=sizes, updates=updates, frozen=list(self.frozen), every=self.every,
-        layers=[_layer_run(r) for r in self.acts], bounded=[_layer_run(r) for r in self.bounded],
-        labels=[y.cpu().numpy() for y in self.labels], twice=self.twice.tensor().numpy() > 0,
+        loss=self.losses.tensor().numpy(), lr=np.array(self.lrs), batches=np.array(self.looks), names=[names[i] for i in keep],
+        valid=np.array([float(v) for _, v in self.valid_losses]), valid_at=np.array([n for n, _ in self.valid_losses]),
+        grads=grads, sizes=sizes, updates=updates, frozen=list(self.frozen), every=self.every, twice=self.twice.tensor().numpy() > 0,
+        layers=[_layer_run(r) for r in self.acts], bounded=[_layer_run(r) for r in self.bounded], labels=[y.cpu().numpy() for y in self.labels],
         numels=np.array([math.prod(shape_of_weights(self.weights[names[i]])) for i in keep]), off=self.off, copies=self.copies,
         scales=np.array([usual_size(self.weights[names[i]]) for i in keep]), norms=self.norms.tensor().numpy(),
         skill=[(n, o) for n, training, o in skills if training and o], moved=[nm for nm in self.frozen if nm in self.moved],
