@@ -19,7 +19,8 @@ from .hooks import *
 from .activations import *
 from .copies import CapturePreds, Predictions
 from .check import Verdict, Verdicts
-from .watch import DiagnoseCB, Run
+from .run import Run
+from .watch import DiagnoseCB
 from .findings import Curve, Finding, Findings, rule
 from .diagnose import *
 from .incident import *

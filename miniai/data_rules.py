@@ -45,7 +45,7 @@ def _of_another_kind(run, apart):
 @rule('unnormalised_targets', 'critical', 'values in their own unit, as prices: the last layer has far to go, and the '
       'gradients are huge', 'standardise them, (y - mean)/std, and undo it in the predictions', fact=True)
 def _unnormalised_targets(run):
-    if not len(run.targets): return
+    if not len(run.targets) or run.same_kind is False: return
     mean, std, size, preds, apart = run.targets.T               # (n,) each
     if size[0] > 20*max(1, preds[0]) and not _of_another_kind(run, apart):
         yield Finding(0, f'the targets have mean {mean.mean():.3g} and standard deviation {std.mean():.3g}; the predictions '
@@ -109,6 +109,10 @@ def _least(run, spread):
     return math.log1p((run.n_classes - 1)*math.exp(-spread))
 
 # %% ../nbs/12b_data_rules.ipynb #7c86e1e9
+_SAME = 'MSELoss', 'mse_loss', *_ABSOLUTE  # of numbers with numbers
+def _comparable(run): return run.loss_name in ('', *_SAME) or run.own_loss or bool(run.same_kind)
+
+# %% ../nbs/12b_data_rules.ipynb #12d0004e
 def _pair(run):
     "What doesn't fit together: evidence, cause and advice; None if all does"
     o, classes = run.outputs, bool(run.n_classes)
@@ -130,7 +134,7 @@ def _pair(run):
         return f'{zeros:.0%} of the logits are exactly 0, and none is below', 'a ReLU stands behind the last layer', 'return what the last linear layer gives'
     if classes and 0 <= lo and hi <= 1 and wide and not _probabilities(run) and run.loss.min() > .99*_least(run, hi - lo):
         return f'all logits lie between {lo:.2g} and {hi:.2g}', 'a sigmoid stands behind the last layer, and cross entropy takes a softmax', 'return the logits'
-    if classes or run.loss_name in _BINARY: return None
+    if classes or run.loss_name in _BINARY or not _comparable(run): return None
     if lo == 0 and zeros > .02 and y_lo < -.05*max(1, y_hi): return beyond, 'a ReLU stands behind the last layer', 'return what the last linear layer gives'
     if 0 <= lo and hi <= 1 and wide and (lo < .05 or hi > .95) and .2 < o[0, :2].mean() < .97 and not -.05 <= y_lo <= y_hi <= 1.05: return beyond, 'a sigmoid can only reach 0 to 1', 'leave it out, or scale the targets to 0 to 1'
     if -1 <= lo < -.5 and .5 < hi <= 1 and (y_lo < -1.2 or y_hi > 1.2) and hi - lo > 1.94: return beyond, 'a tanh can only reach -1 to 1', 'leave it out, or scale the targets to -1 to 1'
@@ -185,7 +189,7 @@ def _labels_differ(run):
 
 # %% ../nbs/12b_data_rules.ipynb #12d00022
 @rule('validation_differs', 'critical', 'the validation data is not like the training data', 'prepare both in the same way',
-      unless='non_finite diverged batch_norm weight_decay collapsed')
+      unless='non_finite diverged batch_norm weight_decay collapsed', fact=True)
 def _validation_differs(run):
     valid, at = run.valid, run.valid_at
     if not len(valid): return
@@ -207,7 +211,7 @@ def _validation_differs(run):
 @rule('collapsed', 'critical', 'the rare classes count little in the mean of the loss, or the last layer leaves no way out', 'weigh the classes in the '
       'loss (weight=, pos_weight=), or draw the rare ones more often (WeightedRandomSampler); look at a metric that counts each class alike',
       unless='non_finite diverged lr_too_high near_zero dead_units double_softmax output_mismatch unshuffled lr_too_low schedule weight_decay '
-      'gradients_accumulate same_units not_in_optimizer frozen exploding mixed_dimensions')
+      'gradients_accumulate same_units not_in_optimizer frozen exploding mixed_dimensions dropout')
 def _collapsed(run):
     if len(run.loss) < 15 or not run.skill: return
     last, valid = run.skill[-1][1], run.valid_skill[-1][1] if run.valid_skill else None
@@ -217,7 +221,7 @@ def _collapsed(run):
     yield Finding(0, f'{last.pred_share:.1%} of the predictions are of one class, which {last.label_share:.1%} of the labels are', None, last.pred_share, loss_curve(run))
 
 @rule('constant_metric', 'warning', 'it compares something else than you think, as argmax(1) over a single column, which is always 0',
-      'for one output, compare preds > 0 with the labels; call the metric by hand on one batch', unless='not_learning non_finite frozen collapsed validation_differs')
+      'for one output, compare preds > 0 with the labels; call the metric by hand on one batch', unless='not_learning non_finite frozen collapsed validation_differs', fact=True)
 def _constant_metric(run):
     if not run.valid_skill or run.valid_skill[-1][1].z < 4: return
     for nm, vs in run.metrics.items():
@@ -277,7 +281,7 @@ def _weight_decay(run):
                   Curve(run.batches, {'weights': np.median(run.sizes/np.maximum(run.sizes[0], 1e-12), 1)}, 'size of the weights / at first'),
                   severity='warning' if run.learns and not any(o.value < .4 for _, o in run.valid_skill[-1:]) else '')
 
-@rule('dropout', 'warning', 'next to nothing of the signal is left', 'drop 0.1 to 0.5')
+@rule('dropout', 'warning', 'next to nothing of the signal is left', 'drop 0.1 to 0.5', fact=True)
 def _dropout(run):
     if run.dropout >= .85:
         yield Finding(0, f'a dropout layer drops {run.dropout:.0%} of its inputs', None, run.dropout, loss_curve(run), severity='warning' if run.learns else 'critical')
@@ -289,6 +293,5 @@ def _batch_norm(run):
 
 @rule('same_units', 'critical', 'units that begin with the same weights get nearly the same gradients, and go on computing the same', 'initialise the weights at random, as PyTorch\'s layers do')
 def _same_units(run):
-    def parts(nm): return run.learns and (nm == run.names[-1] or not nm.endswith('weight'))  # classes or groups, and no units
-    names = [nm for nm, alike in run.copies.items() if alike or not parts(nm)]
+    names = [nm for nm, alike in run.copies.items() if nm != run.names[-1] and (alike or not run.learns)]  # the last layer has no units, but classes
     if names: yield Finding(0, f'all units of {len(names)} layers began with the same weights: {", ".join(names[:4])}', names[0], None, loss_curve(run))

@@ -13,7 +13,8 @@ from .core import patch
 from .data_rules import loss_curve, skill_when_new
 from .findings import SEVERITIES, Curve, Finding, Findings, apply_rules, rule
 from .learner import Learner
-from .watch import DiagnoseCB, Run
+from .run import Run
+from .watch import DiagnoseCB
 _all_ = ['DiagnoseCB', 'Finding', 'Findings', 'Curve', 'SEVERITIES']  # to be had from here, too
 
 # %% ../nbs/13_diagnose.ipynb #fa2b65e7
@@ -31,7 +32,7 @@ def _rate(run):
 
 # %% ../nbs/13_diagnose.ipynb #fa2b65e8
 @rule('lr_too_high', 'critical', 'the learning rate ({lr:g}) is too high for this model',
-      'lower the learning rate by a factor of 3 to 10', unless='shape_mismatch unnormalised_targets unnormalised_input gradients_accumulate batch_norm')
+      'lower the learning rate by a factor of 3 to 10', unless='shape_mismatch unnormalised_targets unnormalised_input gradients_accumulate batch_norm unshuffled')
 def _lr_too_high(run):
     if not (seen := _rate(run)): return
     (ratio, at, curve, names), worst = seen, seen[0].max(1)  # (looks, k), (looks,)
@@ -133,7 +134,7 @@ def _dead_units(run):
                     advice='initialise again (Kaiming), with biases of zero; or use a leaky ReLU')
         yield Finding(int(r.batches[k]), f'{share[-1]:.0%} of its {alive.shape[1]} units give zero for every input', r.label,
                       float(share[-1]), Curve(r.batches, {'dead': share}, 'share of dead units'),
-                      severity=SEVERITIES[min(2, int(share[-1] <= .5)*(1 + (not len(fewer))) + run.learns)], **(born if not len(fewer) else {}))
+                      severity=SEVERITIES[min(2, int(share[-1] <= .8) + int(share[-1] <= .5 and not len(fewer)) + run.learns)], **(born if not len(fewer) else {}))
 
 # %% ../nbs/13_diagnose.ipynb #d5e004bb
 _GATE = dict(severity='note', cause='it came to its limits while the model learnt, as a gate or a mask does that opens and closes', advice='as long as the loss falls, nothing')
@@ -174,9 +175,10 @@ def _exploding(run):
     if not len(run.batches) or len(run.names) < 2: return
     g = np.where(np.isfinite(run.grads[0]), run.grads[0], -1)   # (k,) in the first batch
     floor = 1e-12 if run.scales is None else run.scales         # weights may begin at zero on purpose
+    last = g[g > 0][-1:].sum()                                  # what has no gradient is another matter
     rel, outs = g/np.maximum(run.sizes[0], floor), [r.stds[0] for r in run.layers if len(r.batches)]
     start = float(run.inputs[0, 1]) if len(run.inputs) else min(outs, default=0)
-    grows = max(outs, default=0) > 5*start or g[:-1].max(initial=0) > 10*g[-1]  # on the way there, or on the way back
+    grows = max(outs, default=0) > 5*start or g[:-1].max(initial=0) > 10*last  # on the way there, or on the way back
     if max(outs, default=0) > 20*max(start, 1) and rel.max() <= 5:
         yield Finding(0, f'outputs with a standard deviation of {max(outs):.3g}, from inputs of {start:.2g}, in the first batch', None, float(max(outs)), loss_curve(run),
                       severity='warning' if run.learns else '')
@@ -291,7 +293,7 @@ def _no_steps(run):
         yield Finding(0, f'the optimizer took no step in {n} batches', None, 0., loss_curve(run))
 
 @rule('eval_mode', 'warning', 'model.eval() was called and model.train() was not',
-      'leave the modes to the Learner, or freeze those layers on purpose')
+      'leave the modes to the Learner, or freeze those layers on purpose', fact=True)
 def _eval_mode(run):
     if run.eval_mode is not None:
         yield Finding(run.eval_mode, 'a dropout or batch norm layer was in evaluation mode in a training batch',
@@ -299,7 +301,7 @@ def _eval_mode(run):
 
 # %% ../nbs/13_diagnose.ipynb #f3beeff0
 @rule('frozen', 'warning', 'no gradient reaches them: forward does not use them, something before the loss cuts the graph (detach, no_grad, item), or zero_grad is called before the step',
-      'look at how forward uses these layers; if they are frozen on purpose, all is well', unless='output_mismatch non_finite no_steps')
+      'look at how forward uses these layers; if they are frozen on purpose, all is well', unless='output_mismatch non_finite no_steps', fact=True)
 def _frozen(run):
     n, unused = len(run.names) + len(run.frozen), [nm for nm in run.unreached if nm not in run.frozen]
     still = [nm for nm, o in zip(run.names, (run.updates == 0).all(0)) if o and nm not in unused]  # (k,)

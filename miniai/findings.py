@@ -133,7 +133,7 @@ def apply_rules(
     rules = RULES if rules is None else rules
     with np.errstate(all='ignore'):  # a run that broke leaves NaN and infinities, and the rules know
         found = [f for r in rules.values() for f in r(run)]
-    found = [_as_its_symptoms(f, found, rules) if rules[f.kind].fact else f for f in found]
+    found = [_as_its_symptoms(f, found, rules) if rules[f.kind].fact else replace(f, severity='note') if run.knows else f for f in found]
     worst = {f.kind: SEVERITIES.index(f.severity) for f in sorted(found, key=rank, reverse=True)}
     def explained(f): return any(worst.get(k, 9) <= SEVERITIES.index(f.severity) for k in rules[f.kind].unless)  # by nothing lighter
     return sorted((f for f in found if not explained(f)), key=lambda f: (SEVERITIES.index(f.severity), not rules[f.kind].fact, f.first_batch))

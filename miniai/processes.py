@@ -180,7 +180,7 @@ def _tell(self:AccelerateCB, learn, names):
     if not watching and is_main(): warnings.warn(f'{len(names)} weights differ between the processes, as {names[0]}', stacklevel=2)
 
 @rule('out_of_sync', 'critical', 'something that each process does for itself changes the weights: a callback, weights that are initialised again, '
-      'a step that one of them leaves out', 'let all do the same with the weights, or one do it and send it to the others; data may differ, weights may not')
+      'a step that one of them leaves out', 'let all do the same with the weights, or one do it and send it to the others; data may differ, weights may not', fact=True)
 def _out_of_sync(run):
     for n, names in run.out_of_sync[:1]:
         more = f' and {len(names) - 1} more' if names[1:] else ''
