@@ -178,8 +178,8 @@ def _check_loss(b):
     if found := _output_twice(b, loss): return False, *found
     if s is None: return None, f'{loss:.3g}; not a classification, whose chance is known', ''
     chance = math.log(s[0].shape[1])
-    seen, far = f'{loss:.2f}, chance gives ln {s[0].shape[1]} = {chance:.2f}', max(.7, .35*chance)
-    if loss < chance - far or _knows_labels(*s): return None, f'{seen}: is it trained already?', ''
+    seen, far = f'{loss:.2f}, chance gives ln {s[0].shape[1]} = {chance:.2f}', max(1.5, .75*chance)
+    if loss < chance - far/2 or _knows_labels(*s): return None, f'{seen}: is it trained already?', ''
     if loss > chance + far and not _smaller_helps(b, loss, fresh): return None, f'{seen}; the model sets the size of its logits, whatever the weights', ''
     return (bool(loss < chance + far), seen, 'scale the last layer down, or the input; a loss far above chance '
             'is confidently wrong from the start')

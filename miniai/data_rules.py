@@ -241,7 +241,7 @@ def _overfitting(run):
     gap = known > .9 and new < .65*known                          # it knows the training samples, and not the others
     if not gap and (not (rise > 1.02 and share < .35 or rise > 1.05 and share < .5) or late - valid[k] < .02*run.first): return
     means, skills = [run.loss[a:b].mean() for a, b in zip([0, *at], at)], [o.value for _, o in run.valid_skill]
-    mild = not gap and skills and skills[-1] > max(skills) - .02   # surer of its mistakes, and making no more of them
+    mild = not gap and rise < 1.5 and skills and skills[-1] > max(skills) - .02   # surer of its mistakes, and making no more of them
     seen = f'; of 1, its skill is {known:.2f} on training samples and {new:.2f} on others' if gap else ''
     yield Finding(int(at[k]), f'the validation loss went from {valid[k]:.3g} after epoch {k} to {late:.3g}, while the training '
                   f'loss fell to {train:.3g}{seen}', None, float(rise), Curve(at, {'validation': valid, 'training': means}, 'loss'),
@@ -291,7 +291,7 @@ def _dropout(run):
 def _batch_norm(run):
     if run.per_channel <= 2: yield Finding(0, f'a batch norm has {run.per_channel} value{"s"*(run.per_channel > 1)} for each channel', None, float(run.per_channel), loss_curve(run))
 
-@rule('same_units', 'critical', 'units that begin with the same weights get nearly the same gradients, and go on computing the same', 'initialise the weights at random, as PyTorch\'s layers do')
+@rule('same_units', 'critical', 'units that begin with the same weights get nearly the same gradients, and go on computing the same', 'initialise the weights at random, as PyTorch\'s layers do', fact=True)
 def _same_units(run):
     names = [nm for nm, alike in run.copies.items() if nm != run.names[-1] and (alike or not run.learns)]  # the last layer has no units, but classes
     if names: yield Finding(0, f'all units of {len(names)} layers began with the same weights: {", ".join(names[:4])}', names[0], None, loss_curve(run))

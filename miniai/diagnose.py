@@ -301,7 +301,7 @@ def _eval_mode(run):
 
 # %% ../nbs/13_diagnose.ipynb #f3beeff0
 @rule('frozen', 'warning', 'no gradient reaches them: forward does not use them, something before the loss cuts the graph (detach, no_grad, item), or zero_grad is called before the step',
-      'look at how forward uses these layers; if they are frozen on purpose, all is well', unless='output_mismatch non_finite no_steps', fact=True)
+      'look at how forward uses these layers; if they are frozen on purpose, all is well', unless='output_mismatch non_finite no_steps near_zero', fact=True)
 def _frozen(run):
     n, unused = len(run.names) + len(run.frozen), [nm for nm in run.unreached if nm not in run.frozen]
     still = [nm for nm, o in zip(run.names, (run.updates == 0).all(0)) if o and nm not in unused]  # (k,)
