@@ -221,4 +221,5 @@ def _merge_run(cb, start, weights):
     for same in zip(*from_all(cb.tallies[start['tallies']:])):
         _, _, whole = cb.tallies[start['tallies']]
         if all(o[2].hits is not None for o in same): whole.hits = [sum(h) for h in zip(*(o[2].hits for o in same))]
+        whole.kept = [batch for o in same for batch in o[2].kept]
         start['tallies'] += 1
