@@ -267,7 +267,7 @@ def _not_learning(run):
     if _rewards_wrong(run):
         yield Finding(0, f'{seen}, and the predictions are no better than chance: {run.skill[-1][1].value:+.2f}', None, run.skill[-1][1].value, curve, **_REWARDS)
     elif found := _knows_nothing(run):
-        if found[1]: yield Finding(0, f'{seen}; {found[0]}', None, run.last/run.first, curve, **(_slow(run) or _short(run) or _NO_LINK))
+        if found[1]: yield Finding(0, f'{seen}; {found[0]}', None, run.last/run.first, curve, **(run.last > .6*run.first and (_slow(run) or _short(run)) or _NO_LINK))
     elif run.own_loss or run.skill and np.isfinite(run.skill[-1][1].z): return  # it knows something, or nobody knows what is wanted
     else:
         chance = math.log(run.n_classes) if run.n_classes else run.first
