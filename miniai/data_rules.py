@@ -167,6 +167,7 @@ def _labels_differ(run):
     "Evidence, cause and advice where the labels of the validation data are others; None if they aren't"
     if not run.skill or not run.valid_skill: return None
     first, (_, last), (_, valid) = skill_when_new(run), run.skill[-1], run.valid_skill[-1]
+    below = valid.n >= 50 and valid.z < -4 and last.value > .2
     if valid.labels is not None and last.labels is not None and len(valid.labels) == len(last.labels) and valid.n >= 30:
         seen = sum(o.labels for _, o in run.skill if o.labels is not None and len(o.labels) == len(last.labels))
         new = (seen == 0) & (valid.labels > .03*valid.n)
@@ -174,13 +175,13 @@ def _labels_differ(run):
             return (f'{valid.labels[new].sum()/valid.n:.0%} of its labels are of classes that training never shows: {np.nonzero(new)[0][:5].tolist()}',
                     'a split of sorted data, or another data set', 'shuffle before splitting, so that all classes are in both parts')
         k, here, there = seen.argmax(), seen.max()/seen.sum(), valid.labels[seen.argmax()]/valid.n
-        if here > max(.7, there + .3) and valid.value < .5:
+        if here > max(.7, there + .3) and valid.value < .5 and not below:
             return (f'{here:.0%} of the training labels are of class {k}, and {there:.0%} of these', 'most of the other classes were lost from the training data', 'draw both '
                     'parts from the same data; or weigh the classes in the loss (weight=)')
         if valid.best - valid.label_share > .15 and _hits(valid) < .6*valid.best and last.value > .2:
             return (f'{_hits(valid):.0%} of the labels are hit, and {valid.best:.0%} would be if the classes were numbered otherwise',
                     'the classes have other numbers there', 'make both label encodings from one list of classes')
-    if valid.n >= 50 and valid.z < -4 and last.value > .2:
+    if below:
         return f'its labels are hit less often than by chance ({valid.value:+.2f}; in training {last.value:+.2f})', 'the classes have other numbers there, or the sign is another', 'make both label encodings in the same way'
     if first.value > .1 and first.z > 6 and valid.n >= 50 and valid.value < .35*first.value and last.value > .7*first.value:
         return (f'for training samples that were new to it, the model did better than chance ({first.value:.2f}, and chance is 0); for validation '
@@ -194,14 +195,14 @@ def _validation_differs(run):
     valid, at = run.valid, run.valid_at
     if not len(valid): return
     curve = Curve(at, {'validation': valid, 'training': [run.loss[a:b].mean() for a, b in zip([0, *at], at)]}, 'loss')
-    if not np.isfinite(valid).all() and np.isfinite(run.loss).all():
+    a, b = (o[:, :2].mean(0) if len(o) else None for o in (run.inputs, run.valid_inputs))
+    other_scale = a is not None and b is not None and np.isfinite([*a, *b]).all() and max(a[1], b[1]) > 0 and (
+        abs(a[0] - b[0]) > max(a[1], b[1]) or max(a[1], b[1]) > 2.5*min(a[1], b[1]))
+    if not np.isfinite(valid).all() and np.isfinite(run.loss).all() and not other_scale:
         k = int(np.argmin(np.isfinite(valid)))
         yield Finding(int(at[k]), f'the validation loss is {valid[k]}, and no training loss is', None, None, curve, cause='NaN or infinity in the validation '
                       'data, or a value that training never had, in a log or a division', advice='drop these samples, or impute the values')
-        return
-    a, b = (o[:, :2].mean(0) if len(o) else None for o in (run.inputs, run.valid_inputs))
-    if a is not None and b is not None and np.isfinite([*a, *b]).all() and max(a[1], b[1]) > 0 and (
-            abs(a[0] - b[0]) > max(a[1], b[1]) or max(a[1], b[1]) > 2.5*min(a[1], b[1])):
+    elif other_scale:
         yield Finding(int(at[0]), f'inputs of mean {b[0]:.3g} and standard deviation {b[1]:.3g}, in training {a[0]:.3g} and {a[1]:.3g}', None, None, curve,
                       cause='the validation data has another scale', advice='transform both with the mean and standard deviation of the training data')
     elif found := _labels_differ(run):

@@ -58,10 +58,10 @@ def _why_not_finite(run, lost):
         return dict(cause='it is the last batch of an epoch: a single sample perhaps, of which no standard deviation is defined',
                     advice='leave that batch out, drop_last=True, or add a small number before dividing')
     ok = np.isfinite(run.grads).all(1)
-    if lost and len(ok) and not ok.all() and np.isfinite(run.loss[:int(run.batches[np.argmin(ok)]) + 1]).all():
+    sudden = lost and run.loss[:lost[0]].max(initial=0) <= 3*abs(run.loss[0]) and not (run.updates > run.sizes).any()
+    if sudden and len(ok) and not ok.all() and np.isfinite(run.loss[:int(run.batches[np.argmin(ok)]) + 1]).all():
         return dict(cause='the gradient is not finite while the loss still is: the slope of a square root or a norm at 0 is infinite',
                     advice='add a small number inside: (x + 1e-8).sqrt(); torch.autograd.detect_anomaly() names the line')
-    sudden = lost and run.loss[:lost[0]].max(initial=0) <= 3*abs(run.loss[0]) and not (run.updates > run.sizes).any()
     if sudden:
         return dict(cause='it came without any warning: a NaN in the data, log(0), a division by zero, or the slope of a root or norm at 0',
                     advice='NaNGuardCB() keeps the batch where it begins: look at its data first')
@@ -222,10 +222,11 @@ _NO_LINK = dict(cause='labels that have nothing to do with the inputs: shuffled 
 _REWARDS = dict(cause='the loss rewards wrong answers: its sign, or targets that mean something else in it',
                 advice='see that the loss is lower for better predictions: call it by hand with a right and a wrong one')
 def _rewards_wrong(run):
-    "Whether the loss falls while the predictions get worse than chance; or, as that of a classifier, falls below 0 and they are no better"
+    "Whether the loss falls while the predictions get worse than chance; or falls far below 0, or is higher for right answers, and they are no better"
     if not run.skill or not run.last < run.first: return False
     last, n = run.skill[-1][1], 1 + max((int(y.max()) for y in run.labels), default=-1)
-    return last.z < -6 and last.value < -.15 or run.own_loss and run.n_classes == n > 1 and run.last < -1 and last.z < 4
+    falls_on = run.last < -10*max(1, abs(run.first))  # without end
+    return last.z < -6 and last.value < -.15 or last.z < 4 and (run.rewards == -1 and run.n_classes or falls_on) or run.own_loss and run.n_classes == n > 1 and run.last < -1 and last.z < 4
 
 def _short(run):
     "Cause and advice where one short epoch can't tell"

@@ -67,7 +67,7 @@ class Counted(Gathered):
     skill: list = field(default_factory=list)       # (number of training batches before, `Skill`) of each training epoch
     valid_skill: list = field(default_factory=list) # the same of each validation epoch
     outputs: np.ndarray = None        # (n, 8) of predictions and targets: see `ranges_of`
-    valid_inputs: np.ndarray = None   # (n, 4) the same of validation inputs
+    valid_inputs: np.ndarray = None   # (n, 4) of validation inputs: see `about_input`
     norms: np.ndarray = None          # (looks,) norm of all gradients as the optimizer takes them
 
 # %% ../nbs/11b_run.ipynb #12a00052
@@ -79,7 +79,7 @@ class Run(Counted):
     unreached: list = field(default_factory=list)   # weight tensors that never had a gradient, not even of zero
     untrained: list = field(default_factory=list)   # of `off`, those that look as PyTorch's layers make them
     moved: list = field(default_factory=list)       # of `frozen`, those that changed nevertheless
-    strangers: int = 0                # parameters that the optimizer knows and the model doesn't
+    strangers: int = 0                # how many parameters the optimizer knows that are none of the model's
     decay: float = 0.                 # weight decay, as a share of the weights for each unit of the learning rate
     decoupled: bool = False           # whether it stays out of the gradient, as in AdamW
     scheduler: str = ''               # name of the scheduler, if one is known
@@ -89,11 +89,12 @@ class Run(Counted):
     incident: object = None           # what a `NaNGuardCB` stopped for
     out_of_sync: list = field(default_factory=list) # (training batches before, names of tensors that differ between processes)
     reshapes: list = field(default_factory=list)    # (shape before, shape after, place) of those that mix dimensions
+    rewards: int = None               # whether a loss of one's own is lower for perfect predictions (1), or higher (-1)
     same_kind: bool = None            # whether a loss of one's own is least where predictions are the targets; None: not known
 
 # %% ../nbs/11b_run.ipynb #12a00009
 def _first(run):
-    "The loss of the first batch, or what the lower of the first eight give where that one was low by chance"
+    "The loss of the first batch; if that was low by chance, the lower quartile of the first eight"
     first, few = float(run.loss[0]), run.loss[:8]
     return max(first, min(float(np.quantile(few, .25)), 3*abs(first))) if np.isfinite(few).all() else first
 def _learns(run):

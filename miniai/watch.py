@@ -12,14 +12,14 @@ import numpy as np, torch
 from torch import nn
 from .activations import ActivationStats
 from .check import sigmoid_twice
-from .bench import ReshapesCB
+from .bench import ReshapesCB, compares_all, is_torchs, rewards, same_kind
 from .core import ModelRef, Scalars, main_tensor, patch, rms, rms_each, step_hooks
 from .counting import Rows
 from .hooks import HooksCallback
 from .learner import Callback, TrainCB, TrainLearner
 from .messages import alike, one_output
 from .run import LayerRun, Run
-from .skill import Tally, about_input, broadcasts, looks_new, ranges_of, same_kind, shape_of_weights, usual_size
+from .skill import Tally, about_input, broadcasts, looks_new, ranges_of, shape_of_weights, usual_size
 
 # %% ../nbs/12_watch.ipynb #295ed11e
 _FROM_ZERO = (nn.Sigmoid, nn.Hardsigmoid)  # for these, 0 is a limit
@@ -71,7 +71,7 @@ class _FromBatches:
 # %% ../nbs/12_watch.ipynb #12a00051
 @patch
 def _targets(self:_FromBatches, preds, y):
-    if self.broadcast is None and broadcasts(preds, y): self.broadcast = tuple(preds.shape), tuple(y.shape)
+    if self.broadcast is None and (broadcasts(preds, y) or self._tally.kept.maxlen and preds is not None and preds.shape != y.shape): self.broadcast = tuple(preds.shape), tuple(y.shape)
     if preds is not None and (y.is_floating_point() or y.shape == preds.shape) and len(self.targets) < 50:
         t = y.detach().float()
         apart = (preds.detach() - t).abs().mean() if preds.shape == t.shape else t.new_tensor(math.nan)
@@ -186,7 +186,7 @@ def _about(self:DiagnoseCB, learn):
     self.scheduler = next((type(cb.schedo).__name__ for cb in learn.cbs if getattr(cb, 'schedo', None)), '')
     self.dropout = max([m.p for m in learn.model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)], default=0.)
     self.loss_name = getattr(loss := getattr(learn.loss_func, 'func', learn.loss_func), '__name__', type(loss).__name__)  # of a partial
-    self.torchs_loss = getattr(loss, '__module__', '').startswith('torch.')
+    self.torchs_loss = is_torchs(learn.loss_func)
     self.own_loss = any(getattr(f, '__func__', f) not in (TrainLearner.get_loss, TrainCB.get_loss) for f in learn.listeners('get_loss'))
     self._stepped, self._hooks = False, step_hooks(learn.opt, self._note_norm, self._note_step)
     if self._hooks is not None: self.steps = self.steps or 0
@@ -248,14 +248,20 @@ def run(self:DiagnoseCB,
         numels=np.array([math.prod(shape_of_weights(self.weights[names[i]])) for i in keep]), off=self.off, copies=self.copies,
         scales=np.array([usual_size(self.weights[names[i]]) for i in keep]), norms=self.norms.tensor().numpy(),
         skill=[(n, o) for n, training, o in skills if training and o], moved=[nm for nm in self.frozen if nm in self.moved],
-        same_kind=same_kind(self.tallies[0][2].kept, loss_func) if self.tallies else None,
         valid_skill=[(n, o) for n, training, o in skills if not training and o],
         unreached=[names[i] for i in keep if names[i] not in self.reached],
         per_channel=min([getattr(r, 'n', math.inf) for r in self.norm_stats], default=math.inf),
         left_over=self.left_over.tensor().numpy(), reshapes=self.reshaped.found, **{nm: getattr(self, nm).array(w) for nm, w in _WIDTHS.items()},
-        **{nm: getattr(self, nm) for nm in _AS_THEY_ARE})
+        **{nm: getattr(self, nm) for nm in _AS_THEY_ARE}, **self._asked(loss_func))
 
 # %% ../nbs/12_watch.ipynb #f3e55b6e
+@patch
+def _asked(self:DiagnoseCB, loss_func):
+    "What a loss of one's own says, asked with samples of the first epoch"
+    kept = self.tallies[0][2].kept if self.tallies and loss_func else ()
+    if not kept: return dict(broadcast=self.broadcast)
+    return dict(same_kind=same_kind(kept, loss_func), rewards=rewards(kept, loss_func), broadcast=self.broadcast if compares_all(kept, loss_func) else None)
+
 _WIDTHS = dict(inputs=4, targets=5, row_sums=2, outputs=8, valid_inputs=4)
-_AS_THEY_ARE = ('n_classes', 'broadcast', 'eval_mode', 'epoch_ends', 'loss_name', 'steps', 'strangers', 'decay', 'decoupled',
+_AS_THEY_ARE = ('n_classes', 'eval_mode', 'epoch_ends', 'loss_name', 'steps', 'strangers', 'decay', 'decoupled',
                 'scheduler', 'dropout', 'metrics', 'own_loss', 'out_of_sync', 'untrained')
