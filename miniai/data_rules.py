@@ -160,7 +160,7 @@ def _hits(skill):
 def skill_when_new(run):
     "The skill of the first epoch; of the second, if it was already more than memorising could have made it"
     first, second = run.skill[0][1], run.skill[min(1, len(run.skill) - 1)][1]
-    return second if second.value > .3 and second.z > 6 else first
+    return second if second.z > 6 and (second.value > .3 or second.by_loss and first.z > 4) else first
 
 # %% ../nbs/12b_data_rules.ipynb #1b8fea17
 def _labels_differ(run):

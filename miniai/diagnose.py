@@ -38,7 +38,7 @@ def _lr_too_high(run):
     (ratio, at, curve, names), worst = seen, seen[0].max(1)  # (looks, k), (looks,)
     peak = np.nanmax(np.where(np.isfinite(run.loss), run.loss, -np.inf))
     over = worst > np.select([at < 2, at < 20], [5, .5], .25)  # the first updates of a run may be rough
-    if not (over.any() or (peak > 2*run.first + .5 and worst.max() > .1 and not run.last < .1*run.first)): return
+    if not (over.any() or (peak > 2*run.first + .5 and worst.max() > .1 and not run.last < .1*run.first and not run.own_loss)): return
     k = int(np.argmax(over) if over.any() else worst.argmax())
     bad = np.quantile(worst, .9) > .25 or peak > 4*run.first and not run.learns or not run.last < .7*run.first or any(o.z < 4 for _, o in run.skill[-1:])
     size = f'{worst[k]:.0%} of' if worst[k] < 10 else f'{worst[k]:,.0f} times'
@@ -206,7 +206,7 @@ def _slow(run):
     n = len(run.loss)
     falls = np.corrcoef(np.arange(n - n//3), run.loss[n//3:])[0, 1] < -.5  # nan: it does not move at all
     way = (run.steps or n)*float(np.nanmedian(run.ratio)) if run.updates.size else math.inf  # how far a typical tensor can have gone
-    if not (falls or way < .05): return {}
+    if not (falls and way < 2 or way < .05): return {}
     far = f'all together {way:.1%} of the weights' if way < .05 else 'since the loss falls to the end'
     return dict(cause=f'few updates, or small ones: {far}', severity='warning',
                 advice='train longer, or at a higher learning rate: learn.lr_find() tries them all')
@@ -243,7 +243,7 @@ def _knows_nothing(run):
     if not np.isfinite([first.z, last.z]).all() or (valid and not np.isfinite(valid.z)): return None
     falls = run.last < .9*run.first if run.own_loss else run.last < .6*run.first and run.loss_name not in _COMPARE
     if falls and not last.by_loss: return None  # a loss that may have other targets
-    if last.z < 4 and (valid is None or valid.z < 6):  # validation on the training data sees what was memorised, too
+    if last.z < 4 and (valid is None or valid.z < 6 or run.last > .95*run.first):  # validation on the training data sees what was memorised, too
         return f'predictions have no more to do with their targets than chance gives: {last.value:+.2f} (1 is all)', last.value < .2
     if valid and valid.n >= 100 and first.z < 4 and max(abs(o.z) for _, o in run.valid_skill) < 4:
         return (f'it learns the training samples ({last.value:.2f} above chance) only after it has seen them before, and for validation samples it '

@@ -259,7 +259,7 @@ def run(self:DiagnoseCB,
 def _asked(self:DiagnoseCB, loss_func):
     "What a loss of one's own says, asked with samples of the first epoch"
     kept = self.tallies[0][2].kept if self.tallies and loss_func else ()
-    if not kept: return dict(broadcast=self.broadcast)
+    if not kept: return dict(broadcast=None if self._tally.kept.maxlen else self.broadcast)
     return dict(same_kind=same_kind(kept, loss_func), rewards=rewards(kept, loss_func), broadcast=self.broadcast if compares_all(kept, loss_func) else None)
 
 _WIDTHS = dict(inputs=4, targets=5, row_sums=2, outputs=8, valid_inputs=4)
