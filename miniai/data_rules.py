@@ -96,7 +96,7 @@ def _double_softmax(run):
     if run.n_classes and _probabilities(run) and run.loss.min() >= 0:
         yield Finding(0, f'the predictions are probabilities already: each row sums to 1 (to {run.row_sums[:, 0].max():.0e})', None,
                       1., loss_curve(run))
-    elif len(run.twice) and run.twice.all():
+    elif len(run.twice) and run.twice.all() and (not len(run.outputs) or np.ptp(run.outputs[:, :2]) > .2):  # not logits that happen to be small
         yield Finding(0, 'the predictions are probabilities already, and the loss takes the sigmoid of them', None, 1.,
                       loss_curve(run), cause='binary cross entropy with logits takes the sigmoid itself, so it is taken twice',
                       advice='return the logits; leave the sigmoid out of the model')

@@ -71,7 +71,7 @@ class _FromBatches:
 # %% ../nbs/12_watch.ipynb #12a00051
 @patch
 def _targets(self:_FromBatches, preds, y):
-    if self.broadcast is None and (broadcasts(preds, y) or self._tally.kept.maxlen and preds is not None and preds.shape != y.shape): self.broadcast = tuple(preds.shape), tuple(y.shape)
+    if self.broadcast is None and (broadcasts(preds, y) or self.asks and preds is not None and preds.shape != y.shape): self.broadcast = tuple(preds.shape), tuple(y.shape)
     if preds is not None and (y.is_floating_point() or y.shape == preds.shape) and len(self.targets) < 50:
         t = y.detach().float()
         apart = (preds.detach() - t).abs().mean() if preds.shape == t.shape else t.new_tensor(math.nan)
@@ -143,7 +143,7 @@ class DiagnoseCB(_FromBatches, _FromUpdates, Callback):
         self.n, self.n_classes, self.eval_mode, self.frozen, self.broadcast = 0, None, None, [], None
         self.weights, self.parts, self._valid, self._tally, self._old, self._hooks = {}, [], Scalars(), Tally(), None, []
         self.valid_losses, self.looks, self.labels, self.tallies, self.epoch_ends, self.lrs = [], [], [], [], [], array('d')
-        self.off, self.untrained, self.copies, self._copies, self.own_loss, self.out_of_sync = [], [], {}, {}, False, []
+        self.off, self.untrained, self.copies, self._copies, self.own_loss, self.asks, self.out_of_sync = [], [], {}, {}, False, False, []
         self.reached, self.moved, self.metrics, self.steps, self.strangers, self.loss_type = set(), set(), {}, None, 0, None
         self.decay, self.decoupled, self.scheduler, self.dropout, self.loss_name, self._norm, self._due = 0., False, '', 0., '', None, False
         for nm in ('losses', 'left_over', 'twice', 'norms'): setattr(self, nm, Scalars())
@@ -152,7 +152,7 @@ class DiagnoseCB(_FromBatches, _FromUpdates, Callback):
         self.norm_stats, self.reshaped = HooksCallback(_note_values, _is_norm, every=self.every), ReshapesCB()
 
     def _looks(self, early=0): return self.n % self.every == 0 or self.n < early
-    def before_epoch(self, learn): self._valid, self._tally = Scalars(), Tally(not (self.own_loss or self.torchs_loss))
+    def before_epoch(self, learn): self._valid, self._tally = Scalars(), Tally(self.asks)
 
 # %% ../nbs/12_watch.ipynb #d5e003c4
 @patch
@@ -186,8 +186,8 @@ def _about(self:DiagnoseCB, learn):
     self.scheduler = next((type(cb.schedo).__name__ for cb in learn.cbs if getattr(cb, 'schedo', None)), '')
     self.dropout = max([m.p for m in learn.model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)], default=0.)
     self.loss_name = getattr(loss := getattr(learn.loss_func, 'func', learn.loss_func), '__name__', type(loss).__name__)  # of a partial
-    self.torchs_loss = is_torchs(learn.loss_func)
     self.own_loss = any(getattr(f, '__func__', f) not in (TrainLearner.get_loss, TrainCB.get_loss) for f in learn.listeners('get_loss'))
+    self.asks = not (self.own_loss or is_torchs(learn.loss_func))  # a loss of one's own
     self._stepped, self._hooks = False, step_hooks(learn.opt, self._note_norm, self._note_step)
     if self._hooks is not None: self.steps = self.steps or 0
 
@@ -259,7 +259,7 @@ def run(self:DiagnoseCB,
 def _asked(self:DiagnoseCB, loss_func):
     "What a loss of one's own says, asked with samples of the first epoch"
     kept = self.tallies[0][2].kept if self.tallies and loss_func else ()
-    if not kept: return dict(broadcast=None if self._tally.kept.maxlen else self.broadcast)
+    if not kept: return dict(broadcast=None if self.asks else self.broadcast)
     return dict(same_kind=same_kind(kept, loss_func), rewards=rewards(kept, loss_func), broadcast=self.broadcast if compares_all(kept, loss_func) else None)
 
 _WIDTHS = dict(inputs=4, targets=5, row_sums=2, outputs=8, valid_inputs=4)
