@@ -120,8 +120,7 @@ def _check_input(b):
     mean, std, bad = x.float().mean().item(), x.float().std().item(), int((~x.isfinite()).sum())
     seen = f'mean {mean:.3g}, std {std:.3g}'
     if bad: return False, f'{seen}, not all finite', f'{bad} values are NaN or infinite: drop these samples, or impute them', True
-    stds = column_stds(x.float())
-    if stds.max() > 100*stds.median() > 0:
+    if (stds := column_stds(x.float())).max() > 100*stds.median() > 0:
         return (False, f'columns of standard deviations from {stds.min():.2g} to {stds.max():.2g}, most near {stds.median():.2g}',
                 'standardise each column by itself, (x - mean)/std')
     return (.02 < std < 20 and abs(mean) < 10*std, seen, 'bring the input to a mean near 0 and a standard deviation '
@@ -307,7 +306,7 @@ def _check_overfit(b, n=8):
     enough = gone > .5*(best[0] - least) > 1e-3*abs(best[0])
     if not enough and least < 0 and gone > .05*abs(best[0]): return None, f'{seen}; a loss that can fall below 0 may have no least value', ''
     linear = not enough and len(b.x) == 1 and is_linear(start.eval(), b.x[0])
-    return enough, f'{seen}; {least:.3g} is what the targets allow', _LINEAR if linear else _BUG
+    return enough, f'{seen}; free predictions would reach {least:.3g}', _LINEAR if linear else _BUG
 
 # %% ../nbs/11_check.ipynb #a11b0d33
 @verdict('metrics')
@@ -315,13 +314,14 @@ def _check_metrics(b, n=8):
     metrics = {nm: m.f for cb in b.learn.cbs for nm, m in getattr(cb, 'metrics', {}).items() if getattr(m, 'f', None)}
     if not metrics: return None, 'no metric that is a function', ''
     few, start = first_samples(b.batch, n), b.model
-    def values():
+    def values(other=False):  # of other predictions, if they were the negatives of those for other samples
         with torch.no_grad(): preds = predict_batch(b.copy, few)
+        if other and isinstance(preds, torch.Tensor): preds = -preds.roll(1, 0)
         return {nm: float(torch.as_tensor(f(preds, *b.copy.targets)).float().mean()) for nm, f in metrics.items()}
     before, losses = values(), b.memorise(few, start, 3e-3)
     if losses[-1] > .2*losses[0]: return None, 'eight samples are not memorised by small steps', ''
-    after = values()
-    still = [nm for nm in metrics if before[nm] == after[nm] and after[nm] not in (0, 1)]
+    after, other = values(), values(True)
+    still = [nm for nm in metrics if before[nm] == after[nm] == other[nm] and after[nm] not in (0, 1)]
     seen = ', '.join(f'{nm} from {before[nm]:.3g} to {after[nm]:.3g}' for nm in (still or metrics)) + f' as {n} samples are memorised'
     return not still, seen, 'it compares something else: argmax(1) of a single column is always 0, so compare preds > 0'
 
