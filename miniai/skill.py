@@ -15,7 +15,7 @@ from .core import column_stds, keep_random, logits_of, main_tensor, map_nested, 
 from .messages import one_output
 
 # %% ../nbs/11a_skill.ipynb #11c00009
-MAX_ROWS, MAX_TABLE = 4096, 100  # predictions counted of a batch; classes up to which there is a table
+MAX_ROWS, MAX_TABLE = 4096, 100  # predictions counted of a batch, of 512 samples at most; classes up to which there is a table
 MAX_KEPT, MAX_SAMPLES = 8, 64    # batches of an epoch, and samples of a batch, that are kept where nothing can be counted
 
 Skill = namedtuple('Skill', 'value z n best pred_share label_share labels by_loss',
@@ -52,7 +52,7 @@ def _counts(self:Tally, p, y):
 
 @patch
 def _classes(self:Tally, logits, y):
-    few = -(-MAX_ROWS*len(y)//max(y.numel(), 1))  # samples
+    few = min(512, -(-MAX_ROWS*len(y)//max(y.numel(), 1)))  # samples
     n, pred, y = logits.shape[1], logits[:few].argmax(1).flatten()[:MAX_ROWS], y[:few].flatten()[:MAX_ROWS]
     y = y.clamp(-1, n + 1)  # -1 and n + 1: not to be predicted
     codes = [torch.add(pred + n, y, alpha=n)] if n <= MAX_TABLE else [y + 1, torch.where((y >= 0) & (y < n), pred + 1, 0), torch.where(y == pred, y + 1, 0)]

@@ -93,7 +93,9 @@ def after_loss(self:_FromBatches, learn):
     if not isinstance(learn.loss, torch.Tensor): self.loss_type = type(learn.loss).__name__; return
     (self.losses if learn.training else self._valid).append(learn.loss)
     if learn.training: self.lrs.append(float(groups[0]['lr']) if (groups := getattr(learn.opt, 'param_groups', None)) else math.nan)
-    self._tally.update(getattr(learn, 'preds', None), *(learn.targets or ()))
+    preds = _parts(learn)[1]
+    if not learn.training or self._looks() or preds is None or preds.shape[:1].numel() <= MAX_SAMPLES:  # of large batches, those that are looked at will do
+        self._tally.update(getattr(learn, 'preds', None), *(learn.targets or ()))
     if not learn.training or not self._looks() or learn.loss.ndim: return
     if alike(learn.preds, learn.targets): self.twice.append(sigmoid_twice(learn.preds, learn.targets[0], learn.loss))
 
