@@ -7,7 +7,7 @@ __all__ = ['RESHAPES', 'Bench', 'first_samples', 'Functions', 'is_torchs', 'same
            'mixes', 'ReshapesCB', 'is_linear']
 
 # %% ../nbs/10b_bench.ipynb #10d00004
-import math, sys
+import math, sys, warnings
 from itertools import accumulate
 from operator import mul
 from pathlib import Path
@@ -154,7 +154,9 @@ def same_kind(
 def _differ(batches, loss_func, first, second):
     "The mean loss of what `first` makes of predictions and targets, and of `second`; None if it can't be had"
     try:
-        with torch.no_grad(), keep_random(): return [np.mean([float(loss_func(*f(p.clone(), *y))) for p, y in batches]) for f in (first, second)]
+        with torch.no_grad(), keep_random(), warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of shapes that are tried on purpose
+            return [np.mean([float(loss_func(*f(p.clone(), *y))) for p, y in batches]) for f in (first, second)]
     except Exception: return None
 
 # %% ../nbs/10b_bench.ipynb #10c00093
