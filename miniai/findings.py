@@ -103,7 +103,7 @@ class Rule:
 def rule(
     kind, severity, cause, advice,  # as in `Rule`
     unless='',                      # kinds, in one string
-    fact=False,
+    fact=False,                     # as in `Rule`
 ):
     "A decorator that makes a function of a `Run` the rule for one kind of finding"
     def add(f):

@@ -12,8 +12,8 @@ import numpy as np, torch
 from torch import nn
 from .activations import ActivationStats
 from .check import sigmoid_twice
-from .bench import ReshapesCB, compares_all, is_torchs, rewards, same_kind
-from .core import ModelRef, Scalars, main_tensor, patch, rms, rms_each, step_hooks
+from .bench import ReshapesCB, compares_all, is_builtin_loss, rewards, same_kind
+from .core import ModelRef, Scalars, copied, main_tensor, patch, rms, rms_each, step_hooks
 from .counting import Rows
 from .hooks import HooksCallback
 from .learner import Callback, TrainCB, TrainLearner
@@ -25,7 +25,8 @@ from .skill import Tally, about_input, broadcasts, looks_new, ranges_of, shape_o
 _FROM_ZERO = (nn.Sigmoid, nn.Hardsigmoid)  # for these, 0 is a limit
 def _is_bounded(m): return isinstance(m, (nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardsigmoid, nn.Softsign))
 def _is_act(m):
-    return type(m).__module__ == 'torch.nn.modules.activation' and not isinstance(m, (nn.Softmax, nn.LogSoftmax, nn.MultiheadAttention))  # which live there, too
+    others = nn.Softmax, nn.LogSoftmax, nn.MultiheadAttention  # these live there, too
+    return type(m).__module__ == 'torch.nn.modules.activation' and not isinstance(m, others)
 # a batch norm whose weights don't train belongs in evaluation mode
 def _frozen_norm(m): return _is_norm(m) and m.affine and not any(p.requires_grad for p in m.parameters())
 def _is_norm(m): return isinstance(m, nn.modules.batchnorm._BatchNorm)
@@ -45,7 +46,8 @@ class _Signals(ActivationStats):
         x = _some(main_tensor(outp))
         super()._append(rec, mod, inp, x)
         rec.at = None if x is None else x.data_ptr()
-        if not hasattr(rec, 'signal') and x is not None and x.ndim and len(x) > 1: rec.signal = x[:32].detach().float().std(0).mean()
+        if hasattr(rec, 'signal') or x is None or not x.ndim or len(x) < 2: return
+        rec.signal = x[:32].detach().float().std(0).mean()
 
 def _layer_run(r):
     st = r.stats
@@ -84,7 +86,8 @@ def _targets(self:_FromBatches, preds, y):
 
 @patch
 def _rows(self:_FromBatches, preds):
-    self.row_sums.append(torch.stack([((p := preds.detach().float()).sum(1) - 1).abs().amax(), p.amin()]))
+    p = preds.detach().float()
+    self.row_sums.append(torch.stack([(p.sum(1) - 1).abs().amax(), p.amin()]))
 
 # %% ../nbs/12_watch.ipynb #d5e003be
 @patch
@@ -189,7 +192,7 @@ def _about(self:DiagnoseCB, learn):
     self.dropout = max([m.p for m in learn.model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)], default=0.)
     self.loss_name = getattr(loss := getattr(learn.loss_func, 'func', learn.loss_func), '__name__', type(loss).__name__)  # of a partial
     self.own_loss = any(getattr(f, '__func__', f) not in (TrainLearner.get_loss, TrainCB.get_loss) for f in learn.listeners('get_loss'))
-    self.asks = not (self.own_loss or is_torchs(learn.loss_func))  # a loss of one's own
+    self.asks = not (self.own_loss or is_builtin_loss(learn.loss_func))  # a loss of one's own
     self._stepped, self._hooks = False, step_hooks(learn.opt, self._note_norm, self._note_step)
     if self._hooks is not None: self.steps = self.steps or 0
 
@@ -241,6 +244,7 @@ def run(self:DiagnoseCB,
                          f"no loss is recorded, since learn.loss is a {self.loss_type}: it has to be a tensor, as the sum of its parts")
     k, names, keep = len(self.weights), list(self.weights), [i for i, nm in enumerate(self.weights) if nm not in self.frozen]
     grads, sizes, updates = self.rows.array(3*k).reshape(len(self.looks), 3, k)[:, :, keep].transpose(1, 0, 2)
+    if isinstance(loss_func, nn.Module): loss_func = copied(loss_func)  # which may have buffers
     skills = [(n, training, t.skill(loss_func)) for n, training, t in self.tallies]
     return Run(
         loss=self.losses.tensor().numpy(), lr=np.array(self.lrs), batches=np.array(self.looks), names=[names[i] for i in keep],
