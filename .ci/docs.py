@@ -86,6 +86,7 @@ def wrong_notebooks():
                     if os.path.normpath(Path(path).parent/link) not in there: yield f'{path}: links to {link}, which is not in nbs/'
 
 def name(path): return re.sub(r'^\d+\w?_', '', Path(path).stem)  # as nbdev names pages
+def key(path): return '-'.join(Path(path).with_name(name(path)).parts)
 
 def links(text, path, pages):
     "Links to notebooks, and to the pages that they make, as links between Markdown files"
@@ -127,7 +128,7 @@ def page(path, pages):
         c.source = links(c.source, path, pages)
         cells.append(c)
     nb.cells = cells
-    text, res = MarkdownExporter(raw_template=TEMPLATE).from_notebook_node(nb, {'unique_key': name(path), 'output_files_dir': f'figures/{name(path)}'})
+    text, res = MarkdownExporter(raw_template=TEMPLATE).from_notebook_node(nb, {'unique_key': key(path), 'output_files_dir': f'figures/{key(path)}'})
     meta = dict(description=front['description'], pagetitle=front['pagetitle'], **({'search': {'boost': 3}} if Path(path).stem in GUIDES else {}))
     return f'---\n{json.dumps(meta)}\n---\n{text}', front['title'], res['outputs']
 

@@ -3,6 +3,7 @@ Colab and a site at OWNER.github.io are offered for github.com alone: other host
 import json, re, sys
 from pathlib import Path
 from urllib.parse import urlsplit
+from pages import notebooks
 
 ROOT = Path(__file__).resolve().parent.parent
 LIB, INSTALL, BADGE = 'miniai', 'colab-install', 'colab-badge'  # the two cells that a hosted notebook has more, by their ids
@@ -50,7 +51,7 @@ def notebook(text, path, p):
                 cells[i] = {**c, 'source': new.splitlines(True)}
                 break
     if p['host'] and any(c['cell_type'] == 'code' for c in cells):
-        rel = f"nbs/{'proofs/' if path.parent.name == 'proofs' else ''}{path.name}"
+        rel = path.relative_to(ROOT).as_posix()
         up = '../'*(rel.count('/') - 1)
         install = ['#| hide\n', "if 'google.colab' in str(get_ipython()):\n", f"    %pip install -q '{LIB}[nbs] @ git+{p['url']}'"]
         badge = [f"[![Open in Colab]({up}images/colab.svg)](https://colab.research.google.com/github/{p['owner']}/{p['repo']}/blob/main/{rel})"]
@@ -59,7 +60,7 @@ def notebook(text, path, p):
     if cells == nb['cells']: return text
     return json.dumps({**nb, 'cells': cells}, ensure_ascii=False, indent=1) + '\n'
 
-def files(): return [ROOT/'settings.ini', ROOT/'_quarto.yml', *sorted((ROOT/'nbs').glob('*.ipynb')), *sorted((ROOT/'nbs').glob('proofs/*.ipynb'))]
+def files(): return [ROOT/'settings.ini', ROOT/'_quarto.yml', *(ROOT/'nbs'/o for o in notebooks(ROOT/'nbs').values())]
 
 def hosted(texts, url):
     "What the files of a repository, {path: text}, say when it is hosted at `url`"

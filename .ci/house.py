@@ -2,66 +2,72 @@
 import ast, json, re, subprocess, sys
 from pathlib import Path
 import host
+from pages import reading_order
 
 ROOT = host.ROOT
 EXPORTED, KILOBYTES, CELL, MODULE = .45, 400, 25, 300  # at most: share of exported cells, size of a notebook, lines of an exported cell, of a module
 INSIDE = ('loop', 'learner')  # the modules that may touch what is private in a Learner
 
+def shown(path): return path.relative_to(ROOT).as_posix()
 def read(path): return Path(path).read_text(encoding='utf-8')
 def code(text): return [o for o in text.splitlines() if o.strip() and not o.strip().startswith('#')]
 def parsed(text): return ast.parse(re.sub(r'^(\s*)[%!].*$', r'\1pass', text, flags=re.M))
 
 def series():
-    "The notebooks that export: {module: (name, path, [(exported?, source) of each code cell])}"
+    "The notebooks that export: {module: (place in the reading order, path, [(exported?, source) of each code cell])}"
     found = {}
-    for path in sorted((ROOT/'nbs').glob('[0-9]*.ipynb')):
+    for path in (ROOT/'nbs'/o for o in reading_order()):
         cells = [''.join(o['source']) for o in json.loads(read(path))['cells'] if o['cell_type'] == 'code']
         cells = [o for o in cells if o.strip()]
-        module = re.search(r'^#\| *default_exp +(\w+)', '\n'.join(cells), re.M)
-        if module: found[module[1]] = path.name, path, [(bool(re.search(r'^#\| *exports?i?\b', o, re.M)), o) for o in cells]
+        module = re.search(r'^#\| *default_exp +([\w.]+)', '\n'.join(cells), re.M)
+        if module and module[1] != 'all': found[module[1]] = len(found), path, [(bool(re.search(r'^#\| *exports?i?\b', o, re.M)), o) for o in cells]
     return found
 
-def modules(): return {o.stem: o for o in sorted((ROOT/'miniai').glob('[!_]*.py')) if o.stem != 'all'}
+def modules():
+    "The modules of the package by name, as `loop`, `rules.data`"
+    paths = {'.'.join(o.relative_to(ROOT/'miniai').with_suffix('').parts): o for o in sorted((ROOT/'miniai').rglob('[!_]*.py'))}
+    return {nm: o for nm, o in paths.items() if nm != 'all'}
 
-def imports(tree):
-    "(module of miniai, names) for each import, those within functions included"
+def imports(tree, within=''):
+    "(module of miniai, names) for each import, those within functions included; `within`: the sub-package that relative ones begin in"
     for o in ast.walk(tree):
         if isinstance(o, ast.ImportFrom) and (o.level or (o.module or '').split('.')[0] == 'miniai'):
             module = (o.module or '').removeprefix('miniai').lstrip('.')
+            if o.level == 1 and within: module = f'{within}.{module}'.rstrip('.')
             yield from [(module, [a.name for a in o.names])] if module else [(a.name, []) for a in o.names]
         if isinstance(o, ast.Import): yield from ((a.name.removeprefix('miniai.'), []) for a in o.names if a.name.startswith('miniai.'))
 
 def order():
     "Reading order is import order: a notebook and its module import from notebooks above alone, so there is no circle"
     nbs = series()
-    texts = [(f'nbs/{path.name}', module, text) for module, (_, path, cells) in nbs.items() for _, text in cells]
+    texts = [(shown(path), module, text) for module, (_, path, cells) in nbs.items() for _, text in cells]
     texts += [(f'miniai/{module}.py', module, read(path)) for module, path in modules().items() if module in nbs]
     for where, module, text in texts:
-        for other, _ in imports(parsed(text)):
+        for other, _ in imports(parsed(text), module.rpartition('.')[0] if where.startswith('miniai/') else ''):
             if other == module and where.startswith('nbs/'): continue  # its own tests
-            if other not in nbs: yield f'{where} imports miniai.{other}, which no numbered notebook writes'
-            elif nbs[other][0] >= nbs[module][0]: yield f'{where} imports miniai.{other}, which is {nbs[other][1].name}: not above it'
-    yield from (f'miniai/{o}.py: no numbered notebook writes it' for o in modules() if o not in nbs)
+            if other not in nbs: yield f'{where} imports miniai.{other}, which no notebook writes'
+            elif nbs[other][0] >= nbs[module][0]: yield f'{where} imports miniai.{other}, which is {shown(nbs[other][1])}: not above it'
+    yield from (f'miniai/{o}.py: no notebook writes it' for o in modules() if o not in nbs)
 
 def borders():
     "Only public names cross a module's border"
     for module, path in modules().items():
         tree = ast.parse(read(path))
-        for other, names in imports(tree): yield from (f'miniai/{module}.py imports {nm} from miniai.{other}' for nm in names if nm.startswith('_'))
+        for other, names in imports(tree, module.rpartition('.')[0]): yield from (f'miniai/{module}.py imports {nm} from miniai.{other}' for nm in names if nm.startswith('_'))
         for o in ast.walk(tree) if module not in INSIDE else ():
             learn = isinstance(o, ast.Attribute) and (getattr(o.value, 'id', '') == 'learn' or getattr(o.value, 'attr', '') == 'learn')
             if learn and re.match(r'_(?!_)', o.attr): yield f'miniai/{module}.py, line {o.lineno}: learn.{o.attr}'
 
 def sizes():
     "Nothing is too large to be read in one sitting"
-    for path in [*sorted((ROOT/'nbs').glob('*.ipynb')), *sorted((ROOT/'nbs').glob('proofs/*.ipynb'))]:
-        if path.stat().st_size > KILOBYTES*1024: yield f'nbs/{path.relative_to(ROOT/"nbs")}: {path.stat().st_size/1024:.0f} KB, more than {KILOBYTES}'
+    for path in (ROOT/'nbs'/o for o in reading_order()):
+        if path.stat().st_size > KILOBYTES*1024: yield f'{shown(path)}: {path.stat().st_size/1024:.0f} KB, more than {KILOBYTES}'
     for _, path, cells in series().values():
         share = sum(o for o, _ in cells)/len(cells)
-        if share > EXPORTED: yield f'nbs/{path.name}: {share:.0%} of its code cells are exported, more than {EXPORTED:.0%}'
+        if share > EXPORTED: yield f'{shown(path)}: {share:.0%} of its code cells are exported, more than {EXPORTED:.0%}'
         for exported, text in cells:
             n = len([o for o in text.splitlines() if o.strip() and not o.startswith('#|')])
-            if exported and n > CELL: yield f"nbs/{path.name}: an exported cell of {n} lines, more than {CELL}: {code(text)[0][:60]}"
+            if exported and n > CELL: yield f"{shown(path)}: an exported cell of {n} lines, more than {CELL}: {code(text)[0][:60]}"
     for module, path in modules().items():
         if (n := len(code(read(path)))) > MODULE: yield f'miniai/{module}.py: {n} lines of code, more than {MODULE}'
 
@@ -73,7 +79,7 @@ def apart():
         for exported, text in cells:
             tree, kinds = parsed(text), (ast.Import, ast.ImportFrom)
             alone = all(isinstance(o, kinds) for top in tree.body for o in (top.body if isinstance(top, ast.With) else [top]) if not is_filter(o))
-            if not exported and not alone and any(isinstance(o, kinds) for o in ast.walk(tree)) and 'nbdev_export()' not in text: yield f'nbs/{path.name}: imports and code in one cell: {code(text)[0][:60]}'
+            if not exported and not alone and any(isinstance(o, kinds) for o in ast.walk(tree)) and 'nbdev_export()' not in text: yield f'{shown(path)}: imports and code in one cell: {code(text)[0][:60]}'
 
 def tracked():
     "The text files of the repository: what git knows, or what an archive of it holds"

@@ -18,9 +18,14 @@ def settings():
     return config['DEFAULT']
 
 def notebooks(folder):
-    "The notebooks of a folder, by the name that prose gives them: `04_loop`, `proofs/speed`"
-    paths = [o.relative_to(folder).as_posix() for o in [*folder.glob('*.ipynb'), *folder.glob('proofs/*.ipynb')]]
+    "The notebooks of a folder, by the name that prose gives them: `loop/04_loop`, `proofs/speed`"
+    paths = [o.relative_to(folder).as_posix() for o in folder.rglob('*.ipynb') if '.ipynb_checkpoints' not in o.parts]
     return {o.removesuffix('.ipynb'): o for o in sorted(paths)}
+
+def reading_order():
+    "The paths of all notebooks in nbs/, in the order of the sidebar of _quarto.yml: the guides, the wings, the proofs"
+    sidebar = (ROOT/'_quarto.yml').read_text(encoding='utf-8').partition('\n  sidebar:')[2]
+    return re.findall(r'[\w/]+\.ipynb', sidebar)
 
 def read(path): return json.loads(Path(path).read_text(encoding='utf-8'))
 def source(cell): return ''.join(cell['source'])
@@ -65,26 +70,26 @@ def api():
     classes, found = {}, {}
     def decorators(o): return [ast.unparse(d).split('(')[0].split('.')[-1] for d in o.decorator_list]
     defs = ast.FunctionDef, ast.AsyncFunctionDef
-    for path in sorted((ROOT/settings()['lib_path']).glob('[!_]*.py')):
+    for path in sorted((ROOT/settings()['lib_path']).rglob('[!_]*.py')):
         src = path.read_text(encoding='utf-8')
-        said = comments(src)
+        said, module = comments(src), '.'.join(path.relative_to(ROOT/settings()['lib_path']).with_suffix('').parts)
         for o in ast.parse(src).body:
             if isinstance(o, defs):
                 patched = 'patch' in decorators(o)
                 on = [ast.unparse(c) for c in ast.walk(o.args.args[0].annotation) if isinstance(c, ast.Name)] if patched else []
-                for nm in [f'{c}.{o.name}' for c in on] or [o.name]: found[path.stem, nm] = ('property' if 'property' in ast.unparse(o.decorator_list) else 'method' if patched else 'function', *signature(o, said, patched))
+                for nm in [f'{c}.{o.name}' for c in on] or [o.name]: found[module, nm] = ('property' if 'property' in ast.unparse(o.decorator_list) else 'method' if patched else 'function', *signature(o, said, patched))
             if isinstance(o, ast.ClassDef):
                 init = None
                 for m in (m for m in o.body if isinstance(m, defs)):
                     sig = signature(m, said, 'staticmethod' not in decorators(m))
                     if m.name == '__init__': init = sig
                     kind = 'property' if {'property', 'cached_property'} & {*decorators(m)} else 'method'
-                    found[path.stem, f'{o.name}.{m.name}'] = (kind, *sig)
+                    found[module, f'{o.name}.{m.name}'] = (kind, *sig)
                 fields = [m for m in o.body if isinstance(m, ast.AnnAssign)] if 'dataclass' in decorators(o) else []
                 if fields:
                     rows = [(m.target.id, ast.unparse(m.annotation), ast.unparse(m.value) if m.value else '', said.get(m.lineno, '')) for m in fields]
                     init = ', '.join(f'{nm}={d}' if d else nm for nm, _, d, _ in rows), rows, None
-                classes[o.name] = path.stem, init, [ast.unparse(b).split('.')[-1] for b in o.bases]
+                classes[o.name] = module, init, [ast.unparse(b).split('.')[-1] for b in o.bases]
     for nm, (module, init, bases) in classes.items():
         todo = list(bases)
         while not init and todo:  # inherited, as far as the package knows
@@ -198,7 +203,7 @@ def prepare(folder=ROOT/'_proc'):
         nb = read(folder/path)
         if 'prepared' in nb['metadata']: continue
         raw = (ROOT/'nbs'/path).read_text(encoding='utf-8')
-        module = re.search(r'"#\| *default_exp +(\w+)', raw)
+        module = re.search(r'"#\| *default_exp +([\w.]+)', raw)
         (folder/path).write_text(json.dumps(prepared(nb, stem, names, module and module[1]), ensure_ascii=False, indent=1), encoding='utf-8')
 
 # --- the pages, after the build

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from house import CHECKS
+from pages import reading_order
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -13,7 +14,7 @@ ENV.pop('MPLBACKEND', None)  # how the notebooks draw is theirs to say
 
 def notebooks(names=()):
     "The notebooks in reading order, the proofs after the series; or those whose path contains one of `names`"
-    paths = sorted((ROOT/'nbs').glob('*.ipynb')) + sorted((ROOT/'nbs/proofs').glob('*.ipynb'))
+    paths = [ROOT/'nbs'/o for o in reading_order()]
     return [o for o in paths if not names or any(n in str(o.relative_to(ROOT/'nbs')) for n in names)]
 
 def nbdev(cmd):
@@ -34,7 +35,7 @@ def readme_files():
     text, res = MarkdownExporter().from_notebook_node(nb)
     figures = {nm: f'nbs/images/readme_{i}.png' for i, nm in enumerate(res['outputs'], 1)}
     for (nm, path), alt in zip(figures.items(), alts, strict=True): text = text.replace(f'![png]({nm})', f'![{alt}]({path})')
-    text = re.sub(r'\]\(((proofs/)?\w+\.ipynb(#[^)]*)?|images/\w+\.\w+)\)', r'](nbs/\1)', text)  # the notebook lies in nbs/, the README above it
+    text = re.sub(r'\]\(((?:\w+/)*\w+\.ipynb(?:#[^)]*)?|images/\w+\.\w+)\)', r'](nbs/\1)', text)  # the notebook lies in nbs/, the README above it
     text = re.sub(r'\]\(\.\./([\w./-]+)\)', r'](\1)', text)
     text = text.replace('```python\n\n```\n', '')  # of cells that show their output alone
     notice = '<!-- Written by `make readme` from nbs/index.ipynb: edit that notebook, not this file -->\n\n'

@@ -17,10 +17,10 @@ from .progress import *
 from .logs import CSVLogCB, EarlyStopCB, TensorBoardCB
 from .hooks import *
 from .activations import *
-from .copies import CapturePreds, Predictions
+from .probe import CapturePreds, Predictions
 from .check import Verdict, Verdicts
 from .run import Run
-from .watch import DiagnoseCB
+from .record import DiagnoseCB
 from .findings import Curve, Finding, Findings, rule
 from .diagnose import *
 from .incident import *
