@@ -208,7 +208,7 @@ def listeners(self:Learner, nm):
     found = self.state.listeners if self.state else {}
     if nm not in found:
         own = getattr(type(self), nm, None) if nm in EVENTS else None
-        cbs = sorted(self.cbs, key=lambda cb: getattr(cb, 'order', 0))
+        cbs = [o for cb in sorted(self.cbs, key=lambda cb: getattr(cb, 'order', 0)) for o in (*getattr(cb, 'parts', ()), cb)]
         fs = own, *(getattr(cb, nm, None) for cb in cbs)
         found[nm] = tuple(f for f in fs if callable(f))  # an attribute `step = 3` is no listener
     return found[nm]

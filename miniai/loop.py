@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CANCELS', 'STARRED', 'EVENTS', 'CancelBatchException', 'CancelEpochException', 'CancelFitException', 'Callback',
-           'run_cbs', 'CompletionCB', 'SingleBatchCB', 'with_cbs', 'Loop', 'TrainCB']
+           'Group', 'run_cbs', 'CompletionCB', 'SingleBatchCB', 'with_cbs', 'Loop', 'TrainCB']
 
 # %% ../nbs/loop/04_loop.ipynb #04a00004
 import functools, torch, torch.nn.functional as F
@@ -30,6 +30,10 @@ class Callback:
     ):
         if order is not None: self.order = order
         for nm, f in events.items(): setattr(self, nm, f)
+
+class Group(Callback):
+    def __init__(self, *parts): self.parts = parts
+
 
 # %% ../nbs/loop/04_loop.ipynb #b0af0cc0
 def run_cbs(

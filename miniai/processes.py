@@ -13,9 +13,7 @@ from torch import nn
 from torch.utils.data import DistributedSampler
 from .activations import ActivationStats
 from .core import Scalars, batch_size, from_all, is_main, length, map_nested, patch, random_states, set_random_states, set_seed, to_device, world
-from .data_rules import loss_curve
 from .diagnose import DiagnoseCB
-from .findings import Finding, rule
 from .learner import Callback, CancelFitException
 from .metrics import SampleMean
 from .scale import GradAccumCB
@@ -178,13 +176,6 @@ def _tell(self:AccelerateCB, learn, names):
     watching = [cb for cb in learn.cbs if isinstance(cb, DiagnoseCB)]
     for cb in watching: cb.out_of_sync.append((len(cb.losses), names))
     if not watching and is_main(): warnings.warn(f'{len(names)} weights differ between the processes, as {names[0]}', stacklevel=2)
-
-@rule('out_of_sync', 'critical', 'something that each process does for itself changes the weights: a callback, weights that are initialised again, '
-      'a step that one of them leaves out', 'let all do the same with the weights, or one do it and send it to the others; data may differ, weights may not', fact=True)
-def _out_of_sync(run):
-    for n, names in run.out_of_sync[:1]:
-        more = f' and {len(names) - 1} more' if names[1:] else ''
-        yield Finding(n, f'after {n} batches, not the same in all processes: {names[0]}{more}', names[0], None, loss_curve(run))
 
 # %% ../nbs/keeping/05_processes.ipynb #21b00029
 MERGED = ActivationStats, DiagnoseCB
