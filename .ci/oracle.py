@@ -83,9 +83,8 @@ def told(job):
 def told_again(path):
     "What the rules say of a run that was kept"
     from miniai.diagnose import apply_rules
-    name = path.name.removesuffix('.pkl').replace('~', '/')
-    try: return name, dict(found=says_of(apply_rules(pickle.loads(path.read_bytes()))))
-    except Exception as e: return name, dict(error=f'{type(e).__name__}: {e}')
+    try: return path.stem.replace('~', '/'), dict(found=says_of(apply_rules(pickle.loads(path.read_bytes()))))
+    except Exception as e: return path.stem.replace('~', '/'), dict(error=f'{type(e).__name__}: {e}')
 
 def differences(before, now):
     for name in now:
@@ -110,7 +109,7 @@ if __name__ == '__main__':
     if a.runs: Path(a.runs).mkdir(exist_ok=True, parents=True)
     if a.what == 'rules':
         import miniai.diagnose
-        with get_context('fork').Pool(2) as pool: now = dict(pool.imap_unordered(told_again, [o for o in sorted(Path(a.runs).glob('*.pkl')) if a.only in o.name], chunksize=20))
+        with get_context('fork').Pool(2) as pool: now = dict(pool.imap_unordered(told_again, sorted(Path(a.runs).glob(f'*{a.only}*.pkl')), chunksize=20))
     else:
         ENVS = {nm: definitions(nm) for nm in UNTIL}
         todo = [(nm, key, a.runs) for nm in UNTIL for key in list(globals()[f'of_{nm}'](ENVS[nm]))[::a.every]]
