@@ -1,5 +1,5 @@
-"""`make docs`: the site in _docs/. With Quarto where it is installed, else with MkDocs; from the same processed notebooks,
-in the order of _quarto.yml"""
+"""`make docs`: the site in _docs/. With Quarto where it is installed, else with MkDocs; from the same processed
+notebooks, in the order of _quarto.yml"""
 import html, json, logging, os, re, shutil, subprocess, sys, textwrap, warnings
 from pathlib import Path
 import nbformat, yaml
@@ -14,7 +14,8 @@ from tools import ENV, ROOT
 CONFIG = yaml.safe_load((ROOT/'_quarto.yml').read_text(encoding='utf-8'))
 SITE = CONFIG['website']
 TEMPLATE = r"""{% extends 'markdown/index.md.j2' %}
-{% block input %}{% if cell.metadata.fold %}<details markdown="1"><summary>{{ cell.metadata.summary }}</summary>
+{% block input %}{% if cell.metadata.fold -%}
+<details markdown="1"><summary>{{ cell.metadata.summary }}</summary>
 {% endif %}{% if cell.metadata.shown %}
 
 ``` { .python data-search-exclude="true" }
@@ -52,7 +53,7 @@ HEAD = """{% extends "base.html" %}
 <meta name="twitter:card" content="summary_large_image">{% endif %}
 {% endblock %}
 """
-# what _quarto.yml may say: options that Quarto's documentation knows (a misspelt one would be ignored without a word)
+# what _quarto.yml may say: options that Quarto's documentation knows (a misspelt one is ignored without a word)
 KNOWN = {'': 'project format website execute',
          'project': 'type output-dir pre-render post-render preview', 'execute': 'enabled', 'format': 'html',
          'format.html': 'theme respect-user-color-scheme css grid toc code-tools code-block-bg code-fold '
@@ -75,7 +76,7 @@ def wrong_settings():
         part = CONFIG
         for k in filter(None, where.split('.')): part = part.get(k, {})
         for k in part:
-            if k not in known.split(): yield f'_quarto.yml: {where} has {k!r}: no option that this check (KNOWN) knows'
+            if k not in known.split(): yield f'_quarto.yml: {where} has {k!r}, which KNOWN in docs.py has not'
     listed = [path for _, path in in_order(SITE['sidebar']['contents'])]
     there = set(notebooks(ROOT/'nbs').values())
     yield from (f'_quarto.yml: the sidebar names {o}, which is not in nbs/' for o in listed if o not in there)
@@ -83,14 +84,16 @@ def wrong_settings():
 
 def wrong_pictures(cell):
     outputs = [o.get('data', {}) for o in cell.get('outputs', [])]
-    if any('image/png' in o for o in outputs) and not options(cell.source).get('fig-alt'): yield 'a figure without fig-alt'
+    figure = any('image/png' in o for o in outputs)
+    if figure and not options(cell.source).get('fig-alt'): yield 'a figure without fig-alt'
     pictures = [h for o in outputs for h in re.findall(r'<img\b[^>]*>', ''.join(o.get('text/html', '')))]
     if any(not re.search(r'\balt="[^"]', o) for o in pictures): yield 'a picture without alt'
 
 def wrong_text(cell, path, there):
     if '![](' in cell.source: yield 'a picture without words'
     for link in re.findall(r'\]\(([^():#\s]+\.ipynb)', cell.source):
-        if os.path.normpath(Path(path).parent/link) not in there: yield f'a link to {link}, which is not in nbs/,'
+        target = os.path.normpath(Path(path).parent/link)
+        if target not in there: yield f'a link to {link}, which is not in nbs/,'
 
 def wrong_notebooks():
     "What is wrong with the prepared notebooks: pictures without words, links to nowhere"
@@ -127,13 +130,14 @@ def shown_code(cell):
     if said.get('output') is False: cell.outputs = []
     cell.source = re.sub(r'^#\|.*\n?', '', cell.source, flags=re.M).strip()
     summary = html.escape(str(said.get('code-summary', 'Code')))
-    cell.metadata = nbformat.from_dict(dict(alt=alt, fold=fold, summary=summary, shown=shown and bool(cell.source)))
+    about = dict(alt=alt, fold=fold, summary=summary, shown=shown and bool(cell.source))
+    cell.metadata = nbformat.from_dict(about)
     return cell
 
 def cells_of(nb, path):
     "The cells of a prepared notebook, as MkDocs' Markdown"
     up, taken = '../'*(len(Path(path).parts) - 1), set()
-    def anchor(m):  # the name in lower case; of two that differ in nothing else, the second gets a number from MkDocs
+    def anchor(m):  # the name in lower case; of two that differ in case alone, the second gets a number from MkDocs
         if (nm := m[2].lower()) in taken: return m[0]
         taken.add(nm)
         return f'{m[0]} {{ #{nm} }}'
@@ -198,12 +202,12 @@ EXTENSIONS = ['admonition', 'attr_list', 'md_in_html', 'tables', 'sane_lists', {
 LINKS = dict(anchors='warn', absolute_links='warn', unrecognized_links='warn')
 
 def mkdocs_config(src, nav):
-    theme = dict(name='material', custom_dir=str(src/'head'), font=False, features=FEATURES,
-                 logo='images/logo.svg', favicon='images/logo.svg', icon=dict(repo='fontawesome/brands/github'),
-                 palette=[scheme('light', 'default', 'night', 'dark'), scheme('dark', 'slate', 'sunny', 'light')])
+    palette = [scheme('light', 'default', 'night', 'dark'), scheme('dark', 'slate', 'sunny', 'light')]
+    theme = dict(name='material', custom_dir=str(src/'head'), font=False, features=FEATURES, palette=palette,
+                 logo='images/logo.svg', favicon='images/logo.svg', icon=dict(repo='fontawesome/brands/github'))
     config = dict(site_name=SITE['title'], site_description=SITE['description'], docs_dir=str(src/'docs'),
-                  site_dir=str(ROOT/'_docs'), use_directory_urls=False, theme=theme, nav=nav, plugins=['search'],
-                  extra_css=['site.css'], markdown_extensions=EXTENSIONS, strict=True,
+                  site_dir=str(ROOT/'_docs'), use_directory_urls=False, theme=theme, nav=nav,
+                  plugins=['search'], extra_css=['site.css'], markdown_extensions=EXTENSIONS, strict=True,
                   validation=dict(links=LINKS, nav=dict(omitted_files='warn')))
     if SITE.get('repo-url'):
         config.update(repo_url=SITE['repo-url'], repo_name=SITE['title'], edit_uri='')
@@ -236,7 +240,7 @@ def make():
     if bad := list(wrong_settings()): sys.exit('\n'.join(bad))
     shutil.rmtree('_proc', ignore_errors=True)
     with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', 'Found cells containing imports')  # within `with`: house.py looks at them
+        warnings.filterwarnings('ignore', 'Found cells containing imports')  # house.py looks at them
         proc_nbs('nbs', n_workers=0, force=True)
     prepare()
     if bad := list(wrong_notebooks()): sys.exit('\n'.join(bad))
