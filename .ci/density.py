@@ -1,7 +1,8 @@
 """How much does a reader have to hold in mind at once? python .ci/density.py [FOLDER ...]
 
-A limit on the number of lines makes lines wide; so this counts lines that are too wide, functions with too many paths, and
-modules that unfold when they are formatted. At 100 columns fastcore and course22p2 unfold by 1.5, nanochat by 1.1, equinox by 1.0."""
+A limit on the number of lines makes lines wide; so this counts lines that are too wide, functions with too many
+paths, and modules that unfold when they are formatted. At 100 columns fastcore and course22p2 unfold by 1.5,
+nanochat by 1.1, equinox by 1.0."""
 import subprocess, sys, tempfile
 from pathlib import Path
 
@@ -46,7 +47,8 @@ def winding(texts):
 def unfolding(texts):
     for (name, text), new in zip(texts.items(), formatted(texts.values()), strict=True):
         n, k = len(code(text)), len(code(new))
-        if n > SHORT and k > UNFOLDS*n: yield f'{name} unfolds by {k/n:.2f} when formatted, more than {UNFOLDS}'
+        dense = n > SHORT and k > UNFOLDS*n
+        if dense: yield f'{name} unfolds by {k/n:.2f} when formatted, more than {UNFOLDS}'
 
 def density(folders=('miniai', '.ci')):
     "No module is dense: lines, functions, and what it unfolds to"

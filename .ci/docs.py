@@ -1,5 +1,5 @@
-"""`make docs`: the site in _docs/. With Quarto where it is installed, else with MkDocs; from the same processed
-notebooks, in the order of _quarto.yml"""
+"""`make docs`: the site in _docs/. With Quarto where it is installed, else with MkDocs; from the same
+processed notebooks, in the order of _quarto.yml"""
 import html, json, logging, os, re, shutil, subprocess, sys, textwrap, warnings
 from pathlib import Path
 import nbformat, yaml
@@ -53,7 +53,7 @@ HEAD = """{% extends "base.html" %}
 <meta name="twitter:card" content="summary_large_image">{% endif %}
 {% endblock %}
 """
-# what _quarto.yml may say: options that Quarto's documentation knows (a misspelt one is ignored without a word)
+# what _quarto.yml may say: options in Quarto's documentation (a misspelt one is ignored without a word)
 KNOWN = {'': 'project format website execute',
          'project': 'type output-dir pre-render post-render preview', 'execute': 'enabled', 'format': 'html',
          'format.html': 'theme respect-user-color-scheme css grid toc code-tools code-block-bg code-fold '
@@ -137,7 +137,7 @@ def shown_code(cell):
 def cells_of(nb, path):
     "The cells of a prepared notebook, as MkDocs' Markdown"
     up, taken = '../'*(len(Path(path).parts) - 1), set()
-    def anchor(m):  # the name in lower case; of two that differ in case alone, the second gets a number from MkDocs
+    def anchor(m):  # the name in lower case; the second of two that differ in case gets a number from MkDocs
         if (nm := m[2].lower()) in taken: return m[0]
         taken.add(nm)
         return f'{m[0]} {{ #{nm} }}'

@@ -1,8 +1,8 @@
 """Does the prose of a notebook say what its outputs say? python .ci/prose.py [NAME ...]
 
-Looked at are decimal numbers in sentences: not in code, links, formulas, exercises and names with a version. It is
-right if a number that rounds to it stands in an output or in the code of the notebook, or in an output of one that the
-paragraph links to."""
+Looked at are decimal numbers in sentences: not in code, links, formulas, exercises and names with a version.
+One is right if a number that rounds to it stands in an output or in the code of the notebook, or in an output of
+one that the paragraph links to."""
 import os, re, sys
 from functools import cache
 from pathlib import Path
@@ -88,7 +88,8 @@ def named(names): return [o for o in reading_order() if not names or any(nm in o
 def decimals(names=()):
     "Every decimal number of the prose stands in an output"
     for path in named(names):
-        yield from (f'nbs/{path}: {number}: no output has it: … {said} …' for number, said in claims(path))
+        found = claims(path)
+        yield from (f'nbs/{path}: {number}: no output has it: … {said} …' for number, said in found)
 
 def value(word):
     "A count as a number: `12`, `fourteen`, `thirty-three`"

@@ -20,7 +20,7 @@ def notebooks(names=()):
     return [ROOT/'nbs'/o for o in reading_order() if not names or any(nm in o for nm in names)]
 
 def nbdev(cmd):
-    "The words that run one of nbdev's commands, from a path with spaces, too (where pip's scripts may not find their Python)"
+    "The words that run a command of nbdev; where a path has spaces, pip's scripts may not find their Python"
     return [sys.executable, BIN/cmd]
 
 def sh(*cmd):
@@ -41,7 +41,7 @@ def readme_links(text):
     return re.sub(r'\]\(\.\./([\w./-]+)\)', r'](\1)', text)
 
 def readme_files():
-    "README.md as nbs/index.ipynb gives it, and its pictures: hidden cells left out, directives stripped, outputs kept"
+    "README.md as nbs/index.ipynb gives it, and its pictures: without hidden cells and options, with outputs"
     import nbformat
     from nbconvert import MarkdownExporter
     nb = nbformat.read(ROOT/'nbs/index.ipynb', 4)
@@ -89,12 +89,14 @@ def run_test(job):
     return what, out if res.returncode else '', time.time() - start
 
 def tests(names):
-    "What is to pass: each notebook in nbdev's runner, and with no names the site, too, in a browser where there is one"
+    "What is to pass: each notebook in nbdev's runner, and with no names the site, in a browser where there is one"
     for path in notebooks(names):
-        yield path.relative_to(ROOT), [*nbdev('nbdev_test'), '--path', path, '--n_workers', '0', '--do_print']
+        words = ['--path', path, '--n_workers', '0', '--do_print']
+        yield path.relative_to(ROOT), [*nbdev('nbdev_test'), *words]
     if names: return
     build, check = [sys.executable, '.ci/docs.py'], [sys.executable, '.ci/browser.py', 'site']
-    yield ('the site, each page in a browser', build, check) if CHROMIUM else ('the site (no Chromium: not in a browser)', build)
+    if CHROMIUM: yield 'the site, each page in a browser', build, check
+    else: yield 'the site (no Chromium: not in a browser)', build
 
 def checks():
     "{what: a function that returns what falls short}: the checks of the repository as a whole"
@@ -122,7 +124,7 @@ def test(names):
     sys.exit(counts[1] > 0)
 
 def small_png(data):
-    "A figure, base64, in 128 colours, or 16 where all are grey: a third of the size, and no difference to the eye"
+    "A figure, base64, in 128 colours, or 16 where all are grey: a third of the size, alike to the eye"
     from PIL import Image, ImageChops
     with Image.open(io.BytesIO(base64.b64decode(data))) as im:
         if im.mode == 'P': return data
@@ -150,7 +152,8 @@ def run_notebook(path):
     nb = nbformat.read(path, 4)
     client(nb, path).execute()
     nb.metadata.pop('widgets', None)
-    nb.metadata['miniai'] = dict(threads=THREADS, torch=torch.__version__.split('+')[0])  # what the kernel began with
+    # what the kernel began with
+    nb.metadata['miniai'] = dict(threads=THREADS, torch=torch.__version__.split('+')[0])
     for data in (o.get('data', {}) for c in nb.cells for o in c.get('outputs', [])):
         if 'image/png' in data: data['image/png'] = small_png(data['image/png'])
     nbformat.write(nb, path)
