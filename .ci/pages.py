@@ -293,6 +293,23 @@ def raise_headings(cells):
             text = ''.join(data.get('text/markdown', ''))
             if text: data['text/markdown'] = outside_code(raised, text)
 
+NAMED = 3  # of what a folded cell defines, so many names stand in its summary
+
+def defined(text):
+    "The names that a cell defines"
+    try: tree = ast.parse(re.sub(r'^(\s*)[%!].*$', r'\1pass', text, flags=re.M))
+    except SyntaxError: return
+    for o in tree.body:
+        if isinstance(o, (*FUNCTIONS, ast.ClassDef)): yield o.name
+        if isinstance(o, ast.Assign): yield from (t.id for t in o.targets if isinstance(t, ast.Name))
+
+def summarised(text):
+    "A folded cell with a summary of what it defines: `Code: Stream, lazy_loader, …`, not `Code` alone"
+    if not re.search(r'^#\| *code-fold: *true', text, re.M) or 'code-summary:' in text: return text
+    names = [o for o in dict.fromkeys(defined(text)) if not o.startswith('_')]
+    said = ', '.join(names[:NAMED] + (['…'] if len(names) > NAMED else []))
+    return f'#| code-summary: "Code: {said}"\n{text}' if said else text
+
 BADGE = r'\[!\[Open in Colab\].*\n*'
 
 def prepared(nb, stem, names, module):
@@ -306,6 +323,7 @@ def prepared(nb, stem, names, module):
             if m := re.match(BADGE, text): badge, text = m[0].strip(), text[m.end():]
             c['source'] = callouts(outside_code(lambda o: local_links(o, stem, names), text))
             if not c['source'].strip(): continue
+        else: c['source'] = summarised(text)
         if 'outputs' in c: c['outputs'] = [o for o in c['outputs'] if not is_widget(o)]
         for o in c.get('outputs', []): shown_output(o, stem, names, module, 'show_doc' in text)
         cells.append(c)
