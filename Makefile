@@ -24,7 +24,7 @@ test: .venv/.dev     ## are notebooks clean, package and README up to date, and 
 dev: .venv/.dev      ## make .venv, with all that the notebooks and their tests need
 lab: .venv/.dev      ## open the notebooks in Jupyter; FLAGS=--allow-root and the like are passed on
 	@$(PY) -m jupyterlab $(FLAGS) nbs
-notebooks: .venv/.dev  ## run every notebook again and store its outputs; T=04 runs one
+notebooks: .venv/.dev  ## run the notebooks again and store their outputs, but for proofs with a long form; T=04 runs one
 	@$(PY) .ci/tools.py notebooks $(T)
 bench: .venv/.dev .venv-bench/.bench  ## measure the loop beside other libraries, and store the table
 	@$(BENCH) .ci/tools.py notebooks proofs/speed

@@ -1,55 +1,75 @@
-"""What `make` runs inside the environment: python .ci/tools.py test | readme | notebooks [NAME ...] | nbdev_export | nbdev_clean"""
-import hashlib, os, re, shutil, subprocess, sys, tempfile, time
+"""What `make` runs inside the environment:
+
+    python .ci/tools.py test | readme | notebooks [NAME ...] | nbdev_export | nbdev_clean"""
+import base64, hashlib, io, os, re, shutil, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
-from house import CHECKS
-from pages import reading_order
+from house import CHECKS, THREADS
+from pages import options, reading_order
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+BROWSERS = 'chromium', 'chromium-browser', 'google-chrome'
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 ENV = {**os.environ, 'PATH': f"{BIN}:{os.environ['PATH']}", 'PYTHONUTF8': '1'}
 ENV.pop('MPLBACKEND', None)  # how the notebooks draw is theirs to say
 
 def notebooks(names=()):
     "The notebooks in reading order, the proofs after the series; or those whose path contains one of `names`"
-    paths = [ROOT/'nbs'/o for o in reading_order()]
-    return [o for o in paths if not names or any(n in str(o.relative_to(ROOT/'nbs')) for n in names)]
+    return [ROOT/'nbs'/o for o in reading_order() if not names or any(nm in o for nm in names)]
 
 def nbdev(cmd):
-    "The words that run one of nbdev's commands, from a path with spaces, too (where pip's scripts may not find their Python)"
+    "The words that run a command of nbdev; where a path has spaces, pip's scripts may not find their Python"
     return [sys.executable, BIN/cmd]
 
-def sh(*cmd, **kw): return subprocess.run([str(o) for o in cmd], cwd=ROOT, env=ENV, text=True, encoding='utf-8', capture_output=True, **kw)
+def sh(*cmd):
+    words = [str(o) for o in cmd]
+    return subprocess.run(words, cwd=ROOT, env=ENV, text=True, encoding='utf-8', capture_output=True)
+
+def has_figure(cell): return any('image/png' in o.get('data', {}) for o in cell.get('outputs', []))
+
+def for_readme(cell):
+    "The source of a cell without its options; of some, the output alone"
+    if cell.cell_type != 'code': return cell.source
+    shown = options(cell.source).get('echo') is not False
+    return re.sub(r'^#\|.*\n', '', cell.source, flags=re.M) if shown else ''
+
+def readme_links(text):
+    "Links from a notebook in nbs/, as links from the folder above it"
+    text = re.sub(r'\]\(((?:\w+/)*\w+\.ipynb(?:#[^)]*)?|images/\w+\.\w+)\)', r'](nbs/\1)', text)
+    return re.sub(r'\]\(\.\./([\w./-]+)\)', r'](\1)', text)
 
 def readme_files():
-    "README.md as nbs/index.ipynb gives it, and its pictures: hidden cells left out, directives stripped, outputs kept"
+    "README.md as nbs/index.ipynb gives it, and its pictures: without hidden cells and options, with outputs"
     import nbformat
     from nbconvert import MarkdownExporter
     nb = nbformat.read(ROOT/'nbs/index.ipynb', 4)
     nb.cells = [o for o in nb.cells if not re.search(r'^#\| *(hide|export|default_exp)\b', o.source, re.M)]
     nb.metadata.language_info = {'name': 'python'}
-    alts = [re.search(r'^#\| *fig-alt: *(.*)$', o.source, re.M)[1] for o in nb.cells if any('image/png' in p.get('data', {}) for p in o.get('outputs', []))]
-    for o in nb.cells: o.source = '' if re.search(r'^#\| *echo: *false', o.source, re.M) else re.sub(r'^#\|.*\n', '', o.source, flags=re.M)
+    alts = [options(o.source)['fig-alt'] for o in nb.cells if has_figure(o)]
+    for o in nb.cells: o.source = for_readme(o)
     text, res = MarkdownExporter().from_notebook_node(nb)
     figures = {nm: f'nbs/images/readme_{i}.png' for i, nm in enumerate(res['outputs'], 1)}
-    for (nm, path), alt in zip(figures.items(), alts, strict=True): text = text.replace(f'![png]({nm})', f'![{alt}]({path})')
-    text = re.sub(r'\]\(((?:\w+/)*\w+\.ipynb(?:#[^)]*)?|images/\w+\.\w+)\)', r'](nbs/\1)', text)  # the notebook lies in nbs/, the README above it
-    text = re.sub(r'\]\(\.\./([\w./-]+)\)', r'](\1)', text)
-    text = text.replace('```python\n\n```\n', '')  # of cells that show their output alone
+    for (nm, path), alt in zip(figures.items(), alts, strict=True):
+        text = text.replace(f'![png]({nm})', f'![{alt}]({path})')
+    text = readme_links(text).replace('```python\n\n```\n', '')  # of cells that show their output alone
     notice = '<!-- Written by `make readme` from nbs/index.ipynb: edit that notebook, not this file -->\n\n'
-    text = notice + re.sub(r'[ \t]+$', '', re.sub(r'\n{3,}', '\n\n', text), flags=re.M).strip() + '\n'
-    return {'README.md': text.encode(), **{figures[nm]: data for nm, data in res['outputs'].items()}}
+    text = re.sub(r'[ \t]+$', '', re.sub(r'\n{3,}', '\n\n', text), flags=re.M)
+    pictures = {figures[nm]: data for nm, data in res['outputs'].items()}
+    return {'README.md': f'{notice}{text.strip()}\n'.encode(), **pictures}
 
 def readme():
     for path, data in readme_files().items(): (ROOT/path).write_bytes(data)
 
 def readme_differs():
-    different = [path for path, data in readme_files().items() if not (ROOT/path).exists() or (ROOT/path).read_bytes() != data]
+    def same(path, data): return (ROOT/path).exists() and (ROOT/path).read_bytes() == data
+    different = [path for path, data in readme_files().items() if not same(path, data)]
     return f"{', '.join(different)}: not what nbs/index.ipynb gives; run make readme" if different else ''
 
-def snapshot(*patterns): return {p: hashlib.sha256(p.read_bytes()).hexdigest() for o in patterns for p in ROOT.glob(o) if p.is_file()}
+def snapshot(*patterns):
+    files = [p for o in patterns for p in ROOT.glob(o) if p.is_file()]
+    return {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 def changes(cmd, *patterns):
     "What running `cmd` changes among the files of `patterns`: '' when nothing"
@@ -69,35 +89,42 @@ def run_test(job):
     return what, out if res.returncode else '', time.time() - start
 
 def tests(names):
-    "What is to pass: each notebook in nbdev's runner, and with no names the site, too, in a browser where there is one"
-    for path in notebooks(names): yield path.relative_to(ROOT), [*nbdev('nbdev_test'), '--path', path, '--n_workers', '0', '--do_print']
+    "What is to pass: each notebook in nbdev's runner, and with no names the site, in a browser where there is one"
+    for path in notebooks(names):
+        words = ['--path', path, '--n_workers', '0', '--do_print']
+        yield path.relative_to(ROOT), [*nbdev('nbdev_test'), *words]
     if names: return
     build, check = [sys.executable, '.ci/docs.py'], [sys.executable, '.ci/browser.py', 'site']
-    yield ('the site, each page in a browser', build, check) if CHROMIUM else ('the site (no Chromium: not in a browser)', build)
+    if CHROMIUM: yield 'the site, each page in a browser', build, check
+    else: yield 'the site (no Chromium: not in a browser)', build
+
+def checks():
+    "{what: a function that returns what falls short}: the checks of the repository as a whole"
+    def listed(check): return lambda: '\n'.join(check())
+    return {'nbdev_clean changes nothing': lambda: changes('nbdev_clean', 'nbs/**/*.ipynb'),
+            'nbdev_export changes nothing': lambda: changes('nbdev_export', 'miniai/**/*.py', 'pyproject.toml'),
+            'README.md is nbs/index.ipynb': readme_differs,
+            **{what: listed(check) for what, check in CHECKS.items()}}
 
 def test(names):
     "The checks and the notebooks, two at a time; exit status 1 if anything fails"
     counts = [0, 0]
     def report(what, failure, seconds):
         counts[bool(failure)] += 1
-        print(f"{'FAILED' if failure else 'ok'.ljust(6)} {what} ({seconds:.0f} s)" + (f'\n{failure}' if failure else ''), flush=True)
-    if not names:
-        checks = {'nbdev_clean changes nothing': lambda: changes('nbdev_clean', 'nbs/**/*.ipynb'),
-                  'nbdev_export changes nothing': lambda: changes('nbdev_export', 'miniai/**/*.py', 'pyproject.toml'),
-                  'README.md is nbs/index.ipynb': readme_differs,
-                  **{what: lambda check=check: '\n'.join(check()) for what, check in CHECKS.items()}}
-        for what, check in checks.items():
-            start = time.time()
-            report(what, check(), time.time() - start)
-    with ThreadPoolExecutor(2) as ex, tempfile.TemporaryDirectory() as tmp:  # what tests leave in the place for temporary files goes with it
+        print(f"{'FAILED' if failure else 'ok    '} {what} ({seconds:.0f} s)", flush=True)
+        if failure: print(failure, flush=True)
+    for what, check in ({} if names else checks()).items():
+        start = time.time()
+        report(what, check(), time.time() - start)
+    # what tests leave in the place for temporary files goes with it
+    with ThreadPoolExecutor(2) as ex, tempfile.TemporaryDirectory() as tmp:
         ENV.update(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 2)//2)), TMPDIR=tmp)
         for what, failure, seconds in ex.map(run_test, tests(names)): report(what, failure[-6000:], seconds)
     print(f'{counts[0]} passed, {counts[1]} failed')
     sys.exit(counts[1] > 0)
 
 def small_png(data):
-    "A figure, base64, in 128 colours, or 16 where all are grey: a third of the size, and no difference to the eye"
-    import base64, io
+    "A figure, base64, in 128 colours, or 16 where all are grey: a third of the size, alike to the eye"
     from PIL import Image, ImageChops
     with Image.open(io.BytesIO(base64.b64decode(data))) as im:
         if im.mode == 'P': return data
@@ -106,24 +133,47 @@ def small_png(data):
         im.quantize(128 if coloured else 16).save(b := io.BytesIO(), 'PNG', optimize=True)
     return base64.b64encode(b.getvalue()).decode()
 
-def run_notebooks(names):
-    "Run notebooks from top to bottom in a Jupyter kernel, and store what they show"
-    import nbformat, torch
+def client(nb, path):
+    "Runs the cells of a notebook, but for those that say `eval: false`, and for a GPU where there is none"
+    import torch
     from nbclient import NotebookClient
     leave = r'^#\| *(eval: *false' + ('' if torch.cuda.is_available() else '|cuda') + ')'
     class Client(NotebookClient):
         async def async_execute_cell(self, cell, *args, **kwargs):
-            return cell if re.search(leave, cell.source, re.M) else await super().async_execute_cell(cell, *args, **kwargs)
+            if re.search(leave, cell.source, re.M): return cell
+            return await super().async_execute_cell(cell, *args, **kwargs)
+    where = {'metadata': {'path': path.parent}}
+    return Client(nb, kernel_name='python3', timeout=None, coalesce_streams=True, resources=where,
+                  extra_arguments=['--log-level=ERROR'])
+
+def run_notebook(path):
+    "Run a notebook from top to bottom in a Jupyter kernel, and store what it shows"
+    import nbformat, torch
+    nb = nbformat.read(path, 4)
+    client(nb, path).execute()
+    nb.metadata.pop('widgets', None)
+    # what the kernel began with
+    nb.metadata['miniai'] = dict(threads=THREADS, torch=torch.__version__.split('+')[0])
+    for data in (o.get('data', {}) for c in nb.cells for o in c.get('outputs', [])):
+        if 'image/png' in data: data['image/png'] = small_png(data['image/png'])
+    nbformat.write(nb, path)
+
+# what is stored of these comes from a long form or from a GPU: a run of all notebooks leaves it
+LONG = {'speed': 'make bench', 'kill': 'make torture', 'gpu': 'make notebooks T=proofs/gpu, with a GPU',
+        'verdicts': 'MINIAI_SEEDS=5 make notebooks T=proofs/verdicts',
+        'outside': 'MINIAI_SEEDS=2 make notebooks T=proofs/outside',
+        'training': 'MINIAI_SEEDS=5 make notebooks T=proofs/training'}
+
+def run_notebooks(names):
+    "Run notebooks, the real data beside them, with the same number of threads everywhere"
     os.environ.pop('MPLBACKEND', None)
-    os.environ.update(ENV, MINIAI_STRICT='1')  # what is stored comes from the real data
+    os.environ.update(ENV, MINIAI_STRICT='1', OMP_NUM_THREADS=str(THREADS))
     for path in notebooks(names):
-        if path.stem == 'speed' and not names: continue  # `make bench` runs it, with the other libraries
-        start, nb = time.time(), nbformat.read(path, 4)
-        Client(nb, kernel_name='python3', timeout=None, coalesce_streams=True, extra_arguments=['--log-level=ERROR'],
-               resources={'metadata': {'path': path.parent}}).execute()
-        nb.metadata.pop('widgets', None)
-        for o in (o for c in nb.cells for o in c.get('outputs', []) if 'image/png' in o.get('data', {})): o.data['image/png'] = small_png(o.data['image/png'])
-        nbformat.write(nb, path)
+        if path.parent.name == 'proofs' and path.stem in LONG and not names:
+            print(f'{path.relative_to(ROOT)}: left as it is; {LONG[path.stem]} runs it')
+            continue
+        start = time.time()
+        run_notebook(path)
         print(f'{path.relative_to(ROOT)}: {time.time() - start:.0f} s', flush=True)
     if find_spec('nbdev'): print(sh(*nbdev('nbdev_clean')).stderr, end='')  # `make bench` has none
 
@@ -132,5 +182,6 @@ if __name__ == '__main__':
     if cmd == 'test': test(names)
     elif cmd == 'readme': readme()
     elif cmd == 'notebooks': run_notebooks(names)
-    elif cmd in ('nbdev_clean', 'nbdev_export'): sys.exit(subprocess.run(nbdev(cmd) + names, cwd=ROOT, env=ENV).returncode)
+    elif cmd in ('nbdev_clean', 'nbdev_export'):
+        sys.exit(subprocess.run(nbdev(cmd) + names, cwd=ROOT, env=ENV).returncode)
     else: sys.exit(__doc__)
