@@ -68,10 +68,8 @@ def broadcasts(
 
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003bd
 MAX_SAMPLES, MIN_SAMPLES, MAX_VALUES = 256, 32, 16_000  # of a batch, what of a tensor is looked at
-MAX_SCALES, MAX_OUTPUTS = (
-    50,
-    200,
-)  # rows kept of a run: of its scales; of labels and of the ranges of predictions
+MAX_SCALES = 50    # rows kept of a run: of its scales
+MAX_OUTPUTS = 200  # of labels and of the ranges of predictions
 
 def some(
     t,  # tensor with a row for each sample, or None

@@ -15,20 +15,14 @@ from .core import keep_random, logits_of, main_tensor, map_nested, patch
 from .errors import one_output
 
 # %% ../nbs/diagnosis/04_skill.ipynb #11c00009
-MAX_ROWS, MAX_SAMPLES = (
-    4096,
-    512,
-)  # of a batch, so many predictions are counted, of so many samples: enough, and cheap
+MAX_ROWS = 4096    # of a batch, so many predictions are counted, of so many samples: enough, and cheap
+MAX_SAMPLES = 512  # likewise
 MAX_TABLE = 100                    # classes up to which a table of predictions by labels is kept: 40 KB
-KEPT_BATCHES, KEPT_SAMPLES, KEPT_VALUES = (
-    8,
-    64,
-    100_000,
-)  # what is kept for a custom loss: batches of an epoch, samples and values of a batch
-CHANCE, SURE = (
-    4,
-    6,
-)  # standard deviations: beyond 4 is no coincidence, beyond 6 isn't in a thousand tests either
+KEPT_BATCHES = 8       # what is kept for a custom loss: batches of an epoch, samples and values of a batch
+KEPT_SAMPLES = 64      # likewise
+KEPT_VALUES = 100_000  # likewise
+CHANCE = 4  # standard deviations: beyond 4 is no coincidence, beyond 6 isn't in a thousand tests either
+SURE = 6    # likewise
 
 _fields = 'value z n best pred_share label_share labels by_loss'
 class Skill(namedtuple('Skill', _fields, defaults=(math.nan, math.nan, math.nan, None, False))):

@@ -13,10 +13,8 @@ import numpy as np
 from ..findings import Curve, Finding, milder, rule
 
 # %% ../../nbs/diagnosis/rules/data.ipynb #d5e006bb
-TOO_WIDE, TOO_NARROW = (
-    20,
-    0.02,
-)  # standard deviation; images as bytes have 60 to 90, the same divided by 255 have .25 to .35
+TOO_WIDE = 20     # standard deviation
+TOO_NARROW = .02  # images as bytes have 60 to 90, the same divided by 255 have .25 to .35
 FAR_FROM_ZERO = 10              # standard deviations between the mean and zero
 WIDEST_COLUMN = 100             # of a table, times the spread of most
 MOSTLY_ZEROS = .5               # texts as counts of words are small on the whole, and fine

@@ -48,11 +48,9 @@ def _is_meant(run, r):
 def std_curve(r): return Curve(r.batches, {'std': r.stds}, 'std of its outputs')
 
 # %% ../../nbs/diagnosis/rules/layers.ipynb #e0931b64
-DEAD_SHARE, MOST, HALF = (
-    0.25,
-    0.8,
-    0.5,
-)  # reported from a quarter on; critical above four fifths; in between a note where it began so
+DEAD_SHARE = .25  # reported from a quarter on
+MOST = .8         # critical above four fifths
+HALF = .5         # in between a note where it began so
 MIN_LOOKS, MIN_UNITS = 5, 4
 
 _BORN_DEAD = dict(
@@ -189,10 +187,8 @@ def gradient_curve(run):
     )
 
 # %% ../../nbs/diagnosis/rules/layers.ipynb #d5e005bc
-MANY_TIMES_THE_WEIGHTS, LARGE_OUTPUTS = (
-    5,
-    20,
-)  # a gradient over its weights; outputs over inputs, in the first batch
+MANY_TIMES_THE_WEIGHTS = 5  # a gradient over its weights
+LARGE_OUTPUTS = 20          # outputs over inputs, in the first batch
 GROWS_THERE, GROWS_BACK = 5, 10                # outputs over inputs; gradients over the last layer's
 
 @rule(

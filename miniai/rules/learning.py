@@ -67,11 +67,9 @@ REWARDS_WRONG = Reason(
     'see that the loss is lower for better predictions: call it by hand with a right and a wrong one',
 )
 ALWAYS_ZERO = Reason('', 'cross entropy over a single output is always 0', 'an output for each class')
-FEW_BATCHES, FEW_IN_AN_EPOCH, FEW_LABELS = (
-    40,
-    100,
-    200,
-)  # too few to tell: of a run; of a single epoch; predictions that were counted
+FEW_BATCHES = 40       # too few to tell: of a run
+FEW_IN_AN_EPOCH = 100  # of a single epoch
+FEW_LABELS = 200       # predictions that were counted
 STILL_HIGH, AS_HIGH = 0.6, 0.97  # of the first loss: the run has not got far; it is where it was
 
 def rewards_wrong(

@@ -59,7 +59,8 @@ SAME_NORM, TINY_UPDATE = 1e-3, 3e-4  # spread of the norms over their mean; typi
     'clipped',
     'critical',
     'the gradients are clipped to a norm that is far below theirs',
-    'clip to a norm that only the largest exceed; their median is a good start. 1.0 is common',
+    'clip at the 90th percentile of the norms before clipping (clip_grad_norm_ returns them), so that one step '
+    'in ten is clipped; 1.0 is common',
     stage='settings',
     when='the norm of the gradients is the same in each step, so it is always clipped, and the '
          'updates are tiny',
@@ -104,10 +105,8 @@ def pull_of(
     return float(np.nanmedian(run.setup.decay*run.updates.sizes/np.maximum(run.updates.grads, 1e-12)))
 
 PULL, PULL_DECOUPLED = 1, .5    # from which it is strong
-SHRUNK, SHRUNK_BY_FAR = (
-    0.7,
-    0.5,
-)  # what is left of the weights: where the pull is above 1, and where it isn't
+SHRUNK = .7         # what is left of the weights: where the pull is above 1, and where it isn't
+SHRUNK_BY_FAR = .5  # likewise
 
 @rule(
     'weight_decay',
