@@ -12,7 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np, torch
-from .core import device_of, is_wrapped, keep_random, main_tensor, patch, random_states, set_random_states, to_device
+from miniai.core import (
+    device_of,
+    is_wrapped,
+    keep_random,
+    main_tensor,
+    patch,
+    random_states,
+    set_random_states,
+    to_device,
+)
 from .hooks import HooksCallback
 from .learner import Callback, CancelFitException, TrainLearner
 
@@ -48,11 +57,14 @@ _guarded = weakref.WeakValueDictionary()  # file: the Learner that wrote it
 
 class NaNGuardCB(HooksCallback):
     "Stop the fit at the first NaN or infinity in a training batch, and keep what reproduces it; `incident` says where"
+
     order = 70
-    def __init__(self,
-        path='incident.pt',    # file to write; None: only stop
-        mods=None,             # names or modules to look at; None: all layers without children
-        gradients:bool=True,   # look at gradients; False with a gradient scaler, which lets them overflow on purpose
+
+    def __init__(
+        self,
+        path='incident.pt',  # file to write; None: only stop
+        mods=None,  # names or modules to look at; None: all layers without children
+        gradients: bool = True,  # look at gradients; False with a gradient scaler, which lets them overflow on purpose
     ):
         super().__init__(self._look, lambda m: not any(m.children()), mods=mods)
         self.path, self.gradients, self.incident = path, gradients, None
@@ -64,8 +76,16 @@ class NaNGuardCB(HooksCallback):
         self._buffers = {nm: b.detach().clone() for nm, b in learn.model.named_buffers()}
 
     def _add_seen(self, what, t):
-        if isinstance(t, torch.Tensor) and not is_wrapped(t) and (t.is_floating_point() or t.is_complex()) and t.numel(): self._seen.append((what, _finite(t)))
-    def _look(self, rec, mod, inp, outp): self._add_seen(f'the output of {rec.label}', main_tensor(outp))
+        if (
+            isinstance(t, torch.Tensor)
+            and not is_wrapped(t)
+            and (t.is_floating_point() or t.is_complex())
+            and t.numel()
+        ):
+            self._seen.append((what, _finite(t)))
+
+    def _look(self, rec, mod, inp, outp):
+        self._add_seen(f'the output of {rec.label}', main_tensor(outp))
 
 # %% ../nbs/diagnosis/07_incident.ipynb #d5e009bd
 @patch
@@ -84,22 +104,37 @@ def after_backward(self:NaNGuardCB, learn):
     self._stop(learn, f'{bad[0]}, since the step before,' if bad and k >= in_batch else self._seen[k][0])
 
 @patch
-def _stop(self:NaNGuardCB, learn, where):
-    self.incident = Incident(where, learn.epoch, learn.iter, learn.loss.item(), self.path and str(free_path(self.path)))
-    learn.model.zero_grad(set_to_none=True)  # nothing of it reaches a later fit, even if the file can't be written
+def _stop(self: NaNGuardCB, learn, where):
+    self.incident = Incident(
+        where, learn.epoch, learn.iter, learn.loss.item(), self.path and str(free_path(self.path))
+    )
+    learn.model.zero_grad(
+        set_to_none=True
+    )  # nothing of it reaches a later fit, even if the file can't be written
     if self.path: self._save(learn)
-    print(f'NaNGuardCB stops the fit: {self.incident!r}; the weights are those before the step'
-          + (f'. See it again: replay_incident({self.incident.path!r})' if self.path else ''))
+    print(
+        f'NaNGuardCB stops the fit: {self.incident!r}; the weights are those before the step'
+        + (f'. See it again: replay_incident({self.incident.path!r})' if self.path else '')
+    )
     raise CancelFitException()
 
 # %% ../nbs/diagnosis/07_incident.ipynb #d5e009be
 @patch
-def _save(self:NaNGuardCB, learn):
+def _save(self: NaNGuardCB, learn):
     i = self.incident
-    torch.save(dict(where=i.where, epoch=i.epoch, batch=i.batch, loss=i.loss, data=_plain(learn.batch),
-                    model={k: self._buffers.get(k, v.detach()) for k, v in learn.model.state_dict().items()},
-                    training={nm: m.training for nm, m in learn.model.named_modules()},
-                    random=self._random), unfinished := f'{i.path}.part')
+    torch.save(
+        dict(
+            where=i.where,
+            epoch=i.epoch,
+            batch=i.batch,
+            loss=i.loss,
+            data=_plain(learn.batch),
+            model={k: self._buffers.get(k, v.detach()) for k, v in learn.model.state_dict().items()},
+            training={nm: m.training for nm, m in learn.model.named_modules()},
+            random=self._random,
+        ),
+        unfinished := f'{i.path}.part',
+    )
     os.replace(unfinished, i.path)  # whole, or not there at all
     _guarded[str(Path(i.path).resolve())] = learn
 
@@ -107,12 +142,20 @@ def _save(self:NaNGuardCB, learn):
 def _replayed(model, kept, learn):
     "The incident that a copy of the model runs into, with what was kept"
     model.load_state_dict(kept['model'])
+
     def restore(_):
         for nm, m in model.named_modules(): m.training = kept['training'][nm]
         set_random_states(kept['random'])
+
     guard = NaNGuardCB(None)
-    again = TrainLearner(model, [[to_device(kept['data'], device_of(model))]], learn.loss_func, learn.lr,
-                         [Callback(before_batch=restore), guard], n_inp=learn.n_inp)
+    again = TrainLearner(
+        model,
+        [[to_device(kept['data'], device_of(model))]],
+        learn.loss_func,
+        learn.lr,
+        [Callback(before_batch=restore), guard],
+        n_inp=learn.n_inp,
+    )
     with redirect_stdout(io.StringIO()): again.fit(1, valid=False)
     return guard.incident
 
@@ -130,26 +173,35 @@ def free_path(
 def _read(path):
     try: kept = torch.load(path, weights_only=True, map_location='cpu')
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as e:
-        raise ValueError(f'{path} is damaged, was never finished, or holds more than numbers: {(str(e).splitlines() or [""])[0]}') from e
+        raise ValueError(
+            f'{path} is damaged, was never finished, or holds more than numbers: '
+            f'{(str(e).splitlines() or [""])[0]}'
+        ) from e
     if not isinstance(kept, dict) or not {'where', 'model', 'data', 'random'} <= set(kept):
         raise ValueError(f'{path} is no file of NaNGuardCB: give the one that it wrote')
     return kept
 
 # %% ../nbs/diagnosis/07_incident.ipynb #d5e010be
 def replay_incident(
-    path,        # file that `NaNGuardCB` wrote
+    path,  # file that `NaNGuardCB` wrote
     learn=None,  # Learner with the same model and loss; None: the one that wrote the file, in this process
-)->Incident:
+) -> Incident:
     "Run the batch of an incident again, on a copy of the model, and say where it becomes non-finite"
     if not Path(path).exists():
-        raise FileNotFoundError(f'there is no file {path}: NaNGuardCB(path) writes one when it stops a fit')
+        raise FileNotFoundError(
+            f'there is no file {path}: NaNGuardCB(path) writes one when it stops a fit'
+        )
     learn = learn or _guarded.get(str(Path(path).resolve()))
     if learn is None:
-        raise ValueError(f'{path} holds numbers and no code: give a Learner with the same model and loss, '
-                         'as in replay_incident(path, learn)')
+        raise ValueError(
+            f'{path} holds numbers and no code: give a Learner with the same model and loss, '
+            'as in replay_incident(path, learn)'
+        )
     kept = _read(path)
     with keep_random(): found = _replayed(copy.deepcopy(learn.model), kept, learn)
     if found is None:
-        raise RuntimeError(f'{kept["where"]} was not finite, and now is: '
-                           'the model or the loss of this Learner is another one')
+        raise RuntimeError(
+            f'{kept["where"]} was not finite, and now is: '
+            'the model or the loss of this Learner is another one'
+        )
     return replace(found, epoch=kept['epoch'], batch=kept['batch'], path=str(path))

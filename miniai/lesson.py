@@ -70,16 +70,19 @@ table{border-collapse:collapse;font-size:14px} td,th{padding:3px 10px;border-bot
 # %% ../nbs/diagnosis/08_lesson.ipynb #b2c40f17
 _SAYS = {  # what each part shows
     'Diagnosis': 'Worst first. 2.1 is the second part of layer 2, '
-                 '4.weight the weights of layer 4, as PyTorch calls them.',
-    'Metrics': 'One row for each pass through the data: in training the weights still change, in validation they stay.',
+    '4.weight the weights of layer 4, as PyTorch calls them.',
+    'Metrics': 'One row for each pass through the data: in training the weights still change, in '
+               'validation they stay.',
     'Loss': 'Of each training batch (thin), their running mean (thick), and of the validation data.',
     'All layers at a glance': 'A row is a layer, time runs from left to right. Even bands from the '
-                              'first batch on are a good sign; a band at the bottom alone is a layer whose outputs are '
-                              'all near zero, a peak that falls away an update that was too large. Dashed: the findings.',
+    'first batch on are a good sign; a band at the bottom alone is a layer whose outputs are '
+    'all near zero, a peak that falls away an update that was too large. Dashed: the findings.',
     'Histograms, a column of colour for each batch': 'The middle of the last picture, larger: '
-                                                     'small values below, large ones above, bright where many are.',
-    'Dead units': 'Near zero: single values. Dead: units that gave zero for every sample of five batches in a '
-                  'row; no gradient reaches their weights.'}
+    'small values below, large ones above, bright where many are.',
+    'Dead units': 'Near zero: single values. Dead: units that gave zero for every sample of five '
+                  'batches in a '
+    'row; no gradient reaches their weights.',
+}
 
 # %% ../nbs/diagnosis/08_lesson.ipynb #b2c40f19
 def _img(fig, alt):
@@ -96,68 +99,110 @@ def _dead_table(astats):
     for rec in astats:
         dead = [d for d in astats.dead_units() if d.layer == rec.name]
         nums = rec.stats.alive.shape[1], len({d.unit for d in dead}), sum(d.revival is None for d in dead)
-        rows += f'<tr><td>{escape(rec.label)}</td>' + ''.join(f'<td align="right">{o}</td>' for o in nums) + '</tr>\n'
+        rows += (
+            f'<tr><td>{escape(rec.label)}</td>'
+            + ''.join(f'<td align="right">{o}</td>' for o in nums)
+            + '</tr>\n'
+        )
     heads = ''.join(f'<th>{o}</th>' for o in ('layer', 'units', 'dead at some time', 'dead at the end'))
     return f'<table>\n<tr>{heads}</tr>\n{rows}</table>'
 
 # %% ../nbs/diagnosis/08_lesson.ipynb #b2c40f1b
 def _run_html(name, learn):
     metrics, bar, astats = _cb(learn, MetricsCB), _cb(learn, ProgressCB), _cb(learn, ActivationStats)
-    parts = {'Diagnosis': _cb(learn, DiagnoseCB) and f'<div class="findings">{learn.diagnose()._repr_html_()}</div>',
-             'Metrics': metrics and f'<div class="scroll">{rows_html(metrics.rows)}</div>',
-             'Loss': bar and _img(bar.plot_loss(), 'Loss by training batch')}
-    if astats and len(astats): parts |= {
-        'All layers at a glance': _img(astats.overview(findings=learn.diagnose() if _cb(learn, DiagnoseCB) else ()),
-                                       'Mean and spread, histogram, and shares near zero and dead, for each layer'),
-        'Histograms, a column of colour for each batch':
-            _img(astats.color_dim(), 'Histograms by batch, for each layer'),
-        'Dead units': _img(astats.dead_chart(), 'Shares near zero and dead by batch, for each layer')
-            + f'<div class="scroll">{_dead_table(astats)}</div>'}
-    body = ''.join(f'<div><h3>{k}</h3><p class="says">{_SAYS[k]}</p>{v}</div>\n' for k, v in parts.items() if v)
+    parts = {
+        'Diagnosis': _cb(learn, DiagnoseCB)
+        and f'<div class="findings">{learn.diagnose()._repr_html_()}</div>',
+        'Metrics': metrics and f'<div class="scroll">{rows_html(metrics.rows)}</div>',
+        'Loss': bar and _img(bar.plot_loss(), 'Loss by training batch'),
+    }
+    if astats and len(astats):
+        parts |= {
+            'All layers at a glance': _img(
+                astats.overview(findings=learn.diagnose() if _cb(learn, DiagnoseCB) else ()),
+                'Mean and spread, histogram, and shares near zero and dead, for each layer',
+            ),
+            'Histograms, a column of colour for each batch': _img(
+                astats.color_dim(), 'Histograms by batch, for each layer'
+            ),
+            'Dead units': _img(astats.dead_chart(), 'Shares near zero and dead by batch, for each '
+                                                    'layer')
+            + f'<div class="scroll">{_dead_table(astats)}</div>',
+        }
+    body = ''.join(
+        f'<div><h3>{k}</h3><p class="says">{_SAYS[k]}</p>{v}</div>\n' for k, v in parts.items() if v
+    )
     return f'<section><h2>{escape(name)}</h2>{body}</section>'
 
 # %% ../nbs/diagnosis/08_lesson.ipynb #b2c40f1d
 def _reserve(path, name='lesson.html'):
     "The file to write, with a note in it; a folder gets one of that name. ValueError if it can't be written"
     path = Path(path)/name if Path(path).is_dir() else Path(path)
-    try: path.write_text('<!doctype html><meta charset="utf-8"><title>Not finished</title>This run has not finished.\n')
-    except OSError as e: raise ValueError(f"out={str(path)!r} can't be written ({e.strerror}): give a file in a folder "
-                                          'that exists, or a folder') from e
+    try:
+        path.write_text(
+            '<!doctype html><meta charset="utf-8"><title>Not finished</title>This run has not '
+            'finished.\n'
+        )
+    except OSError as e:
+        raise ValueError(
+            f"out={str(path)!r} can't be written ({e.strerror}): give a file in a folder "
+            'that exists, or a folder'
+        ) from e
     return path
 
 def _made_with(runs, settings):
     names = {getattr(l.dls, 'name', type(l.dls).__name__) for l in runs.values()}
     gpu = ', ' + torch.cuda.get_device_name() if torch.cuda.is_available() else ''
-    made = {**settings, 'data': ', '.join(names), 'device': f'{platform.machine()}, {torch.get_num_threads()} threads{gpu}',
-            'miniai': miniai.__version__, **{nm: version(nm) for nm in ('torch', 'torchvision', 'numpy')},
-            'Python': platform.python_version()}
-    return ''.join(f'<tr><td>{escape(str(k))}</td><td>{escape(str(v))}</td></tr>' for k, v in made.items())
+    made = {
+        **settings,
+        'data': ', '.join(names),
+        'device': f'{platform.machine()}, {torch.get_num_threads()} threads{gpu}',
+        'miniai': miniai.__version__,
+        **{nm: version(nm) for nm in ('torch', 'torchvision', 'numpy')},
+        'Python': platform.python_version(),
+    }
+    return ''.join(
+        f'<tr><td>{escape(str(k))}</td><td>{escape(str(v))}</td></tr>' for k, v in made.items()
+    )
 
 # %% ../nbs/diagnosis/08_lesson.ipynb #b2c40f1e
 def report(
-    path,         # HTML file to write, or a folder for lesson.html
-    runs,         # title: Learner, for each run, side by side
+    path,  # HTML file to write, or a folder for lesson.html
+    runs,  # title: Learner, for each run, side by side
     title='A training run, looked into',  # of the page
-    **settings,   # whatever else it was made with, to be listed: `seed=42`
-)->Path:
+    **settings,  # whatever else it was made with, to be listed: `seed=42`
+) -> Path:
     "Write what is known of one or several runs into one HTML file that needs no network"
     path = _reserve(path)
     real = all(getattr(l.dls, 'real', True) for l in runs.values())
-    loud = '' if real else ('<p class="loud">Not the real data: the synthetic stand-in. '
-                            'None of these numbers says anything about Fashion-MNIST.</p>')
-    path.write_text(f"""<!doctype html>
+    loud = (
+        ''
+        if real
+        else (
+            '<p class="loud">Not the real data: the synthetic stand-in. '
+            'None of these numbers says anything about Fashion-MNIST.</p>'
+        )
+    )
+    path.write_text(
+        f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
 <style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>{loud}
 <div class="runs">{''.join(_run_html(nm, l) for nm, l in runs.items())}</div>
 <h2>Made with</h2><div class="scroll"><table>{_made_with(runs, settings)}</table></div></body></html>
-""", encoding='utf-8')
+""",
+        encoding='utf-8',
+    )
     return path
 
 # %% ../nbs/diagnosis/08_lesson.ipynb #05bfa044
 def _processes():
     "What it takes on the processes that `accelerate launch` or `torchrun` has started, of a later notebook"
-    return [import_module('miniai.processes').AccelerateCB()] if int(os.environ.get('WORLD_SIZE', 1)) > 1 else []
+    return (
+        [import_module('miniai.processes').AccelerateCB()]
+        if int(os.environ.get('WORLD_SIZE', 1)) > 1
+        else []
+    )
 
 def _data():
     "The data; of several processes, the first one downloads it"
@@ -166,35 +211,61 @@ def _data():
     return dls or fashion_mnist(download=False)
 
 def _lesson_run(title, model, lr, epochs, seed, dls, runs, more):
-    if is_main(): print(f'{title}: {dls.name}, {dls.train.n:,} images to train, {dls.valid.n:,} to validate. '
-                        f'Epochs: {epochs}, learning rate: {lr:g}, seed: {seed}' + f', on {world()[1]} processes'*bool(more), flush=True)
-    runs[f'{title}: learning rate {lr:g}'] = learn = fit(model, epochs, [ActivationStats(), DiagnoseCB(), *more], lr, dls)
+    if is_main():
+        print(
+            f'{title}: {dls.name}, {dls.train.n:,} images to train, {dls.valid.n:,} to validate. '
+            f'Epochs: {epochs}, learning rate: {lr:g}, seed: {seed}'
+            + f', on {world()[1]} processes'
+            * bool(more),
+            flush=True,
+        )
+    runs[f'{title}: learning rate {lr:g}'] = learn = fit(
+        model, epochs, [ActivationStats(), DiagnoseCB(), *more], lr, dls
+    )
     if is_main(): print(learn.diagnose(), flush=True)
     return learn
 
 # %% ../nbs/diagnosis/08_lesson.ipynb #05bfa045
 def lesson(
-    epochs:int=3,       # times through the training data; 1 or more
-    lr:float=0.6,       # learning rate; above 0
-    seed:int=42,        # of the weights
+    epochs: int = 3,  # times through the training data; 1 or more
+    lr: float = 0.6,  # learning rate; above 0
+    seed: int = 42,  # of the weights
     out='lesson.html',  # the report: a file, or a folder
-)->Learner:
+) -> Learner:
     "Train the lesson's net, then as the diagnosis advises, and write a report of both; returns the first Learner"
     if epochs < 1: raise ValueError(f"epochs={epochs}: one or more, as in lesson(3)")
     if not lr > 0: raise ValueError(f"lr={lr}: a learning rate is a number above 0")
     more = _processes()
     set_seed(seed)
-    path, dls, runs = _reserve(out) if is_main() else None, _data(), {}  # a path that can't be written is better known before the training
+    path, dls, runs = (
+        _reserve(out) if is_main() else None,
+        _data(),
+        {},
+    )  # a path that can't be written is better known before the training
     learn = _lesson_run('The lesson', cnn(), lr, epochs, seed, dls, runs, more)
     if kinds := from_all(learn.diagnose().kinds)[0]:
         rate, better = advised(kinds, lr)
         set_seed(seed)
         dls.train.epoch = 0  # the same order of the data
-        _lesson_run('As advised' + ', better initial weights'*better, cnn().apply(init_weights) if better else cnn(), rate,
-                    epochs, seed, dls, runs, more)
+        _lesson_run(
+            'As advised' + ', better initial weights'*better,
+            cnn().apply(init_weights) if better else cnn(),
+            rate,
+            epochs,
+            seed,
+            dls,
+            runs,
+            more,
+        )
     if not is_main(): return learn
-    report(path, runs, "The lesson's net, looked into", epochs=epochs, seed=seed,
-           command=f'miniai-lesson --epochs {epochs} --lr {lr:g} --seed {seed}')
+    report(
+        path,
+        runs,
+        "The lesson's net, looked into",
+        epochs=epochs,
+        seed=seed,
+        command=f'miniai-lesson --epochs {epochs} --lr {lr:g} --seed {seed}',
+    )
     print(f'The report: {path.resolve()}')
     return learn
 
@@ -203,14 +274,23 @@ def main(
     args=None,  # words of the command line; None: `sys.argv`
 ):
     "The command `miniai-lesson`"
-    p = argparse.ArgumentParser(prog='miniai-lesson', formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-                                description="Train the lesson's net on Fashion-MNIST, "
-                                            "then as the diagnosis advises, and write a report of both")
+    p = argparse.ArgumentParser(
+        prog='miniai-lesson',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Train the lesson's net on Fashion-MNIST, "
+        "then as the diagnosis advises, and write a report of both",
+    )
     p.add_argument('--epochs', type=int, default=3, help='times through the training data')
-    p.add_argument('--lr', type=float, default=0.6, help='learning rate; that of the lesson is too high on purpose')
+    p.add_argument(
+        '--lr',
+        type=float,
+        default=0.6,
+        help='learning rate; that of the lesson is too high on purpose',
+    )
     p.add_argument('--seed', type=int, default=42, help='of the weights')
     p.add_argument('--out', default='lesson.html', help='the report: a file, or a folder')
     try: lesson(**vars(p.parse_args(args)))
     except ValueError as e: p.error(str(e))
 
-if __name__ == '__main__' and __spec__: main()  # python -m miniai.lesson; `accelerate launch -m miniai.lesson` for several processes
+if __name__ == '__main__' and __spec__:
+    main()  # python -m miniai.lesson; `accelerate launch -m miniai.lesson` for several processes
