@@ -42,15 +42,18 @@ class _Meetings:
     "Which shapes were arguments of one call"
     def __init__(self): self.found = set()  # of sets of shapes
     def before(self, name, args, kwargs):
-        self.found.add(frozenset(o.shape for o in (*args, *kwargs.values()) if isinstance(o, torch.Tensor)))
+        tensors = [o for o in (*args, *kwargs.values()) if isinstance(o, torch.Tensor)]
+        self.found.add(frozenset(o.shape for o in tensors))
 
 # %% ../nbs/looking/04_listen.ipynb #8e407a8c
 _CALLER = 3  # frames up from `_place`: the observer, the mode, the code that called PyTorch
 
+def _is_torch(frame): return frame.f_globals.get('__name__', '').split('.')[0] == 'torch'
+
 def _place():
     "Function, line and file of the code that called PyTorch; no file for a cell of a notebook"
     frame = sys._getframe(_CALLER)
-    while frame.f_back and frame.f_globals.get('__name__', '').split('.')[0] == 'torch': frame = frame.f_back
+    while frame.f_back and _is_torch(frame): frame = frame.f_back
     code, path = frame.f_code, Path(frame.f_code.co_filename)
     file = f' of {path.name}' if path.suffix == '.py' and 'ipykernel' not in path.parent.name else ''
     return f'{code.co_qualname}, line {frame.f_lineno}{file}'
@@ -65,14 +68,15 @@ class _Reshapes:
         x = args[0] if args else kwargs['input']
         before = tuple(self._flat.get(id(x), (x.shape,))[0])
         self.found.append((before, tuple(out.shape), _place()))
-        if out.ndim < len(before): self._flat[id(out)] = before, out  # keeps `out`, so that no other gets its id
+        if out.ndim < len(before): self._flat[id(out)] = before, out  # `out`, lest another gets its id
 
-# %% ../nbs/looking/04_listen.ipynb #4933cc6b
+# %% ../nbs/looking/04_listen.ipynb #518fa6ac
 class Functions(TorchFunctionMode):
-    "Records the functions called: dropouts that drop, what made a tensor positive or bounded, shapes that meet, reshapes"
+    "Records dropouts that drop, what made a tensor positive or bounded, which shapes meet, reshapes"
     def __init__(self):
         super().__init__()
-        self._drops, self._makers, self._meetings, self._reshapes = _Drops(), _Makers(), _Meetings(), _Reshapes()
+        self._drops, self._makers = _Drops(), _Makers()
+        self._meetings, self._reshapes = _Meetings(), _Reshapes()
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name, kwargs = getattr(func, '__name__', ''), kwargs or {}
         for o in (self._drops, self._meetings): o.before(name, args, kwargs)
@@ -80,8 +84,10 @@ class Functions(TorchFunctionMode):
         for o in (self._makers, self._reshapes): o.after(name, args, kwargs, out)
         return out
 
-    drops, made = property(lambda self: self._drops.found), property(lambda self: self._makers.found)
-    met, reshapes = property(lambda self: self._meetings.found), property(lambda self: self._reshapes.found)
+    drops = property(lambda self: self._drops.found)
+    made = property(lambda self: self._makers.found)
+    met = property(lambda self: self._meetings.found)
+    reshapes = property(lambda self: self._reshapes.found)
     def maker(self, t):
         "The name of the function that `t` came out of, or None"
         return self.made.get(t.data_ptr())
@@ -106,7 +112,7 @@ def _swapped(p, q):
 def mixes(
     before, after,  # shapes of one tensor
 )->bool:
-    "Whether a reshape from one shape to the other gives two dimensions each other's numbers, as far as sizes can tell"
+    "Whether a reshape from one shape to the other mixes two dimensions, as far as sizes can tell"
     a, b = [[s for s in shape if s != 1] for shape in (before, after)]
     ends = {*accumulate(a, mul)} & {*accumulate(b, mul)}
     if 0 in ends: return False
@@ -129,4 +135,5 @@ class ReshapesCB(Callback):
         mode.__exit__(None, None, None)
         self.found = self.found or [o for o in mode.reshapes if _mixes_within_samples(*o)]
 
-def _mixes_within_samples(before, after, place): return before[:1] == after[:1] and mixes(before[1:], after[1:])
+def _mixes_within_samples(before, after, place):
+    return before[:1] == after[:1] and mixes(before[1:], after[1:])
