@@ -131,6 +131,7 @@ def opens(self:Saver, o):
     code = isinstance(o, (FunctionType, MethodType))
     return _package(o) in self.packages and not code and hasattr(o, '__dict__')
 
+# %% ../nbs/keeping/01_state.ipynb #19b0002d
 @patch
 def instance(self:Saver, o):
     "An object by its attributes, or by its `state_dict`"
