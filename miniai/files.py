@@ -15,6 +15,8 @@ from .core import from_all, world
 # %% ../nbs/keeping/02_files.ipynb #20a00013
 MAGIC, FORMAT = b'miniai checkpoint ', 1
 
+def _checksum(body): return MAGIC + hashlib.sha256(body).hexdigest().encode()
+
 def write_checkpoint(
     path,    # of the file; its folder exists
     header,  # dict of plain values: the second line, as JSON
@@ -26,12 +28,14 @@ def write_checkpoint(
     part = path.parent/f'.{path.name}.{os.getpid()}.part'
     try:
         with open(part, 'wb') as f:
-            f.write(MAGIC + hashlib.sha256(body).hexdigest().encode() + b'\n' + body)
-            f.flush(); os.fsync(f.fileno())
+            f.write(_checksum(body) + b'\n' + body)
+            f.flush()
+            os.fsync(f.fileno())
         os.replace(part, path)
     except OSError as e:
         part.unlink(missing_ok=True)
-        raise type(e)(e.errno, f'a checkpoint could not be written, {e.strerror}; the older ones are untouched', str(path)) from None
+        says = f'a checkpoint could not be written, {e.strerror}; the older ones are untouched'
+        raise type(e)(e.errno, says, str(path)) from None
 
 # %% ../nbs/keeping/02_files.ipynb #20a00019
 def read_checkpoint(
@@ -39,10 +43,13 @@ def read_checkpoint(
 ):
     "(header, state) of a checkpoint; a ValueError if it is damaged, of a newer version, or none"
     first, _, body = Path(path).read_bytes().partition(b'\n')
-    if first != MAGIC + hashlib.sha256(body).hexdigest().encode(): raise ValueError(f'{path} is damaged, or no checkpoint: its checksum differs')
+    if first != _checksum(body):
+        raise ValueError(f'{path} is damaged, or no checkpoint: its checksum differs')
     line, _, payload = body.partition(b'\n')
     header = json.loads(line)
-    if header['format'] > FORMAT: raise ValueError(f"{path} was written by a newer version, in format {header['format']}: this one reads {FORMAT}")
+    if (version := header['format']) > FORMAT:
+        raise ValueError(f'{path} was written by a newer version, in format {version}: '
+                         f'this one reads {FORMAT}')
     return header, torch.load(io.BytesIO(payload), weights_only=True)
 
 def read_header(
@@ -50,7 +57,9 @@ def read_header(
 ):
     "The header alone, without a look at the rest; None if there is none"
     try:
-        with open(path, 'rb') as f: f.readline(); return json.loads(f.readline())
+        with open(path, 'rb') as f:
+            f.readline()  # the checksum
+            return json.loads(f.readline())
     except (OSError, ValueError): return None
 
 # %% ../nbs/keeping/02_files.ipynb #20a00017
@@ -63,17 +72,28 @@ def checkpoints(
 def newest(
     folder,  # of a run
 ):
-    "(path, header, state) of the newest whole checkpoint, or None; of several processes, the newest that all have"
-    if Path(folder).exists() and not Path(folder).is_dir(): raise NotADirectoryError(f'{folder} is a file: give the folder of the checkpoints')
-    place, written = _written(Path(folder))
-    found = filter(None, map(_read, reversed(checkpoints(place))))
-    if written == world()[1] == 1: return next(found, None)
-    found = list(found)
-    if written == world()[1]:
-        names = set.intersection(*from_all({path.name for path, *_ in found}))
-        return next((o for o in found if o[0].name in names), None)
-    if done := [o for o in found if not o[1]['done']]: return done[0]  # the beginning of an epoch is the same for any number
-    if found: raise ValueError(f'{found[0][0]} is of {written} process{"es"*(written > 1)} in the middle of an epoch: go on with as many')
+    "(path, header, state) of the newest whole checkpoint that all processes have, or None"
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f'{folder} is a file: give the folder of the checkpoints')
+    place, written = _written(folder)
+    found = filter(None, map(_read, reversed(checkpoints(place))))  # each is read when it is needed
+    if written != world()[1]: return _taken_over(list(found), written)
+    return next(found, None) if written == 1 else _common(list(found))
+
+def _common(found):
+    "The newest checkpoint that all processes have"
+    names = set.intersection(*from_all({path.name for path, *_ in found}))
+    return next((o for o in found if o[0].name in names), None)
+
+def _taken_over(found, written):
+    "What another number of processes can resume from: the beginning of an epoch, where all are alike"
+    for path, header, state in found:
+        if not header['done']: return path, header, state
+    if found:
+        many = f'{written} process{"es" if written > 1 else ""}'
+        path, *_ = found[0]
+        raise ValueError(f'{path} is of {many} in the middle of an epoch: resume with as many')
 
 # %% ../nbs/keeping/02_files.ipynb #20a0001d
 def _read(path):
@@ -92,7 +112,9 @@ def made(
 )->Path:
     "The folder, which exists now and can be written; or an OSError"
     folder.mkdir(parents=True, exist_ok=True)
-    (probe := folder/f'.{os.getpid()}.part').touch(); probe.unlink()
+    probe = folder/f'.{os.getpid()}.part'
+    probe.touch()
+    probe.unlink()
     return folder
 
 def _written(folder):
@@ -107,14 +129,17 @@ class Writer:
     "Runs one function at a time in a thread; an error in it is raised by the next `check`"
     def __init__(self): self.thread, self.error = None, None
     def check(self):
+        "Raise the error of the thread, once"
         if self.error is None: return
         e, self.error = self.error, None
         raise e
     def wait(self):
+        "Wait for the thread, then `check`"
         if self.thread: self.thread.join()
         self.thread = None
         self.check()
     def start(self, f, *args):
+        "Run `f(*args)` in a thread, after the last one has ended"
         def run():
             try: f(*args)
             except BaseException as e: self.error = e
