@@ -13,33 +13,37 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 import torch
 from torch import nn, optim
-from .core import ANOTHER_ENDED, world
+from .world import ANOTHER_ENDED, world
 from .loop import EVENTS, STARRED, Callback
 
 # %% ../nbs/loop/05_errors.ipynb #74677ee8
 def type_name(o)->str: return type(o).__name__
 
+_SIMILAR, _SAME = .6, .85  # of `difflib`, 0 to 1: near enough for a suggestion; surely a misspelling
+_OF_AN_EVENT = 'before_', 'after_', 'cleanup_', 'on_', 'begin_'
+
 def _our_event(nm):
     "An event of another library, as on_train_batch_end, epoch_end or after_validate, under its name here"
+    def ours(m): return f"{'after' if m[2] == 'end' else 'before'}_{m[1]}"
     nm = re.sub('^on_train_(begin|start|end)$', r'fit_\1', nm)
-    nm = re.sub('^(?:on_)?(.+)_(begin|start|end)$', lambda m: f"{'after' if m[2] == 'end' else 'before'}_{m[1]}", nm)
+    nm = re.sub('^(?:on_)?(.+)_(begin|start|end)$', ours, nm)
     nm = re.sub('^begin_', 'before_', nm)
     return re.sub('_(?:train|valid)[a-z]*(_batch|_epoch)?$', lambda m: m[1] or '_epoch', nm)
 
 def _suggest(nm):
-    near = difflib.get_close_matches(_our_event(nm), EVENTS, 1, cutoff=.6)
+    near = difflib.get_close_matches(_our_event(nm), EVENTS, 1, cutoff=_SIMILAR)
     return f"did you mean {near[0]}?" if near else f"the events are {', '.join(EVENTS)}"
 
 def _looks_like_event(nm):
     if nm in EVENTS or nm.startswith('_'): return False
-    near = difflib.get_close_matches(nm, EVENTS, 1, cutoff=.85)
-    return (nm.startswith(('before_', 'after_', 'cleanup_', 'on_', 'begin_')) or any(o not in STARRED for o in near)
-            or _our_event(nm) in EVENTS)
+    if nm.startswith(_OF_AN_EVENT) or _our_event(nm) in EVENTS: return True
+    near = difflib.get_close_matches(nm, EVENTS, 1, cutoff=_SAME)
+    return any(o not in STARRED for o in near)
 
 def _takes_learn(f):
     try: inspect.signature(f).bind(None)
     except TypeError: return False
-    except ValueError: pass  # a builtin doesn't say what it takes
+    except ValueError: pass  # a builtin has no signature
     return True
 
 # %% ../nbs/loop/05_errors.ipynb #74677eea
@@ -50,38 +54,47 @@ def check_cb(
     if isinstance(cb, type):
         raise TypeError(f"{cb.__name__} is a class, and a callback is an instance: write {cb.__name__}()")
     if isinstance(cb, (torch.Tensor, nn.Module, optim.Optimizer)) or hasattr(cb, 'dataset'):
-        raise TypeError(f"{type_name(cb)} is no callback, and stands where callbacks do: data goes into the Learner's dls")
+        raise TypeError(f"{type_name(cb)} was passed as a callback, and is none: "
+                        "data goes into the Learner's dls")
+    _check_names(cb)
+    _check_events(cb)
+
+def _check_names(cb):
     for nm in dir(cb):
         if _looks_like_event(nm) and callable(getattr(cb, nm, None)):
             raise ValueError(f"{type_name(cb)}.{nm} looks like an event and is "
                              f"none: {_suggest(nm)} (A helper's name may start with _.)")
-    for nm in EVENTS:
-        if callable(f := getattr(cb, nm, None)) and not _takes_learn(f):
+
+def _check_events(cb):
+    events = {nm: f for nm in EVENTS if callable(f := getattr(cb, nm, None))}
+    for nm, f in events.items():
+        if not _takes_learn(f):
             raise TypeError(f"{type_name(cb)}.{nm} is called with the Learner, and can't take that alone: "
                             f"write def {nm}(self, learn)")
-    if not isinstance(cb, Callback) and not any(hasattr(cb, o) for o in EVENTS):
-        raise TypeError(f"{cb!r} is no callback: it has no method named like an event. "
+    if not isinstance(cb, Callback) and not any(hasattr(cb, nm) for nm in EVENTS):
+        raise TypeError(f"{type_name(cb)} is no callback: it has no method named like an event. "
                         "For a function write Callback(after_batch=f)")
 
 # %% ../nbs/loop/05_errors.ipynb #74677eec
 def check_parts(
     model, loss_func, opt_func,  # what was given to the Learner
 ):
-    "Raise an error for a class where an object is needed, an object where a class is, or a name in place of either"
+    "Raise an error for a class in place of an object, an object in place of a class, a name in place of either"
     for nm, o in dict(model=model, loss_func=loss_func).items():
         if isinstance(o, type): raise TypeError(f"{nm}={o.__name__} is a class: write {o.__name__}(…)")
     if isinstance(model, types.FunctionType):
         raise TypeError(f"model={model.__name__} is a function: write {model.__name__}(…)")
     for nm, o in dict(loss_func=loss_func, opt_func=opt_func).items():
         if isinstance(o, str):
-            raise TypeError(f"{nm}={o!r} is a string: give the function itself, as F.cross_entropy or optim.Adam")
+            raise TypeError(f"{nm}={o!r} is a string: "
+                            "pass the function itself, as F.cross_entropy or optim.Adam")
     if isinstance(opt_func, functools.partial) and 'lr' in opt_func.keywords:
         raise TypeError(f"opt_func sets lr={opt_func.keywords['lr']} itself: "
-                        "leave it out there, and give it to the Learner, which passes it on")
+                        "leave it out there, and pass it to the Learner, which passes it on")
     if isinstance(opt_func, optim.Optimizer):
         nm = type_name(opt_func)
-        raise TypeError(f"opt_func is an optimizer already, {nm}: "
-                        f"give what makes one from parameters and a learning rate, as optim.{nm}")
+        raise TypeError(f"opt_func is an optimizer already, {nm}: pass a function "
+                        f"that creates one from parameters and a learning rate, as optim.{nm}")
 
 # %% ../nbs/loop/05_errors.ipynb #bfa06165
 def shape_of(
@@ -89,17 +102,22 @@ def shape_of(
 )->str:
     "What `o` is, in a few words, for error messages"
     if not isinstance(o, torch.Tensor): return type_name(o)
-    ints = not (o.is_floating_point() or o.is_complex() or o.dtype == torch.bool) and o.numel()
-    return f'{str(o.dtype)[6:]} {tuple(o.shape)}' + (f' from {o.min()} to {o.max()}' if ints else '')
+    whole = not (o.is_floating_point() or o.is_complex() or o.dtype == torch.bool)
+    return f'{_dtype(o)} {tuple(o.shape)}' + (f' from {o.min()} to {o.max()}' if whole and o.numel() else '')
+
+def _dtype(t): return str(t.dtype).removeprefix('torch.')
 
 TORCH_SAYS = {  # a pattern in PyTorch's message: what to do
-    'required positional': 'n_inp={n} gives it more of the batch',
+    'required positional': 'n_inp={n} passes it more of the batch',
     "'indices'": 'an embedding takes whole numbers: x.long()',
     'more than 1 value per channel': 'a last batch of one sample is left out by drop_last=True',
-    r'expected input\[1, \d+, \d+, \d+\] to have 1 ch': 'images are (n, channels, height, width): x.unsqueeze(1)',
+    r'expected input\[1, \d+, \d+, \d+\] to have 1 ch':
+        'images are (n, channels, height, width): x.unsqueeze(1)',
     '[Ii]nput type|dtype|datatype': 'inputs of the same type are x.to({dtype})'}
 
 # %% ../nbs/loop/05_errors.ipynb #bfa06167
+_ONE_LINE = 80  # characters: a longer repr of a layer is replaced by its type
+
 def _calls(e, model):
     "The modules of `model` that an exception came through, outermost first: (name, module, arguments)"
     names, tb = {id(m): nm for nm, m in getattr(model, 'named_modules', list)()}, e.__traceback__
@@ -107,44 +125,55 @@ def _calls(e, model):
         local, tb = tb.tb_frame.f_locals, tb.tb_next
         if id(m := local.get('self')) in names and 'args' in local: yield names[id(m)], m, local['args']
 
+def _was_given(inputs): return f"was given {', '.join(map(shape_of, inputs))}"
+
+def _about_layer(nm, m, args):
+    text = repr(m)
+    layer = text if len(text) < _ONE_LINE and '\n' not in text else type_name(m)
+    return f'; there, {nm}: {layer} {_was_given(args)}'
+
 def about_forward(
     e,       # exception
     model,   # the model that was called
     inputs,  # what it should have been called with
 )->str:
-    "What the model and its innermost layer were given, and a remedy where one is known; '' if the model wasn't called"
+    "What the model and its innermost layer were given, with a known remedy; '' if the model wasn't called"
     calls = list(_calls(e, model))
     if not calls and hasattr(model, 'named_modules'): return ''  # an error in the caller's own code
-    inputs = calls[0][2] if calls and not calls[0][0] else inputs
-    dtype = next((p.dtype for p in getattr(model, 'parameters', list)()), None)
-    says = f"{type_name(model)} was given {', '.join(map(shape_of, inputs))}"
-    if dtype: says += f' and has weights of {str(dtype)[6:]}'
-    nm, m, args = calls[-1] if calls else ('', model, inputs)
-    if nm:
-        layer = repr(m) if len(repr(m)) < 80 and '\n' not in repr(m) else type_name(m)
-        says += f"; there, {nm}: {layer} was given {', '.join(map(shape_of, args))}"
+    outermost, _, args = calls[0] if calls else ('', model, inputs)
+    if not outermost: inputs = args  # the call of the model itself shows what it was given
+    weight = next(iter(getattr(model, 'parameters', list)()), None)
+    says = f'{type_name(model)} {_was_given(inputs)}'
+    if weight is not None: says += f' and has weights of {_dtype(weight)}'
+    if calls and calls[-1][0]: says += _about_layer(*calls[-1])
     remedy = next((o for pat, o in TORCH_SAYS.items() if re.search(pat, str(e))), '')
-    return says + (f'; {remedy}'.format(n=len(inputs) + 1, dtype=dtype) if remedy else '')
+    if not remedy: return says
+    return f'{says}; {remedy}'.format(n=len(inputs) + 1, dtype=weight.dtype if weight is not None else None)
 
 # %% ../nbs/loop/05_errors.ipynb #1b5e77c0
 def about_predict(
     e, learn,  # exception, and the Learner (or anything with a model and its inputs)
 )->str:
     "As `about_forward`; and that a batch is a dict, whose items were passed in order"
-    says = about_forward(e, learn.model, learn.inputs)
-    if not isinstance(getattr(learn, 'batch', None), Mapping) or not isinstance(e, TypeError): return says
-    by_name = f"the batch is a dict of {', '.join(map(str, learn.batch))}: Learner(…, cbs=KeywordCB()) passes them by name"
+    says, batch = about_forward(e, learn.model, learn.inputs), getattr(learn, 'batch', None)
+    if not isinstance(batch, Mapping) or not isinstance(e, TypeError): return says
+    by_name = (f"the batch is a dict of {', '.join(map(str, batch))}: "
+               'Learner(…, cbs=KeywordCB()) passes them by name')
     return f'{says}; {by_name}' if says else by_name
 
 # %% ../nbs/loop/05_errors.ipynb #bfa06169
 def target_remedy(
     preds, y,  # predictions and targets
 )->str:
-    "What to do where `y` has not the shape or the type that goes with `preds`; '' if that can't be told"
+    "What to do where `y` has not the shape or the type that goes with `preds`; '' if that can't be known"
     if not all(isinstance(o, torch.Tensor) for o in (preds, y)) or preds.ndim < 2: return ''
-    if preds.shape[1] == 1:
-        calls = '.unsqueeze(1)'*(y.ndim == preds.ndim - 1) + '.float()'*(not y.is_floating_point())
-        return f'; targets of the same shape and type are y{calls}' if calls else ''
+    return _as_numbers(preds, y) if preds.shape[1] == 1 else _as_labels(preds, y)
+
+def _as_numbers(preds, y):
+    calls = '.unsqueeze(1)'*(y.ndim == preds.ndim - 1) + '.float()'*(not y.is_floating_point())
+    return f'; targets of the same shape and type are y{calls}' if calls else ''
+
+def _as_labels(preds, y):
     column = y.ndim == preds.ndim and y.shape[1] == 1
     calls = '.squeeze(1)'*column + '.long()'*(y.dtype != torch.int64)
     if not calls or not (column or y.ndim == preds.ndim - 1): return ''
@@ -155,7 +184,8 @@ def one_output(preds): return preds.shape[1:] in ((), (1,))  # one number for ea
 
 def alike(preds, targets):  # floats of one shape, as losses for yes or no take them
     y = targets[0] if targets else None
-    return all(isinstance(o, torch.Tensor) and o.is_floating_point() for o in (preds, y)) and preds.shape == y.shape
+    floats = all(isinstance(o, torch.Tensor) and o.is_floating_point() for o in (preds, y))
+    return floats and preds.shape == y.shape
 
 # %% ../nbs/loop/05_errors.ipynb #bfa0616e
 def about_loss(
@@ -165,17 +195,20 @@ def about_loss(
     n_inp:int=1,     # so many items of the batch went to the model
 )->str:
     "What the loss was given, and a remedy where one is known"
-    if not callable(loss_func): return f'loss_func={loss_func!r}: give a function of predictions and targets'
-    if not targets: return f'the loss was given no targets: {n_inp} of the batch went to the model (n_inp), none was left'
+    if not callable(loss_func): return f'loss_func={loss_func!r}: pass a function of predictions and targets'
+    if not targets:
+        return f'the loss was given no targets: {n_inp} of the batch went to the model (n_inp), none was left'
     if preds is None: return "the model's output is None: does its forward end with a return?"
     y = targets[0]
     labels = isinstance(y, torch.Tensor) and not y.is_floating_point()
-    if isinstance(e, IndexError) and labels and preds.ndim > 1:
-        remedy = 'give the loss an ignore_index' if y.min() < 0 else "give the model's last layer more outputs"
-        return (f"the labels run from {y.min()} to {y.max()}, but the model gives {preds.shape[1]} logits, "
-                f"for the classes 0 to {preds.shape[1] - 1}: correct the labels, or {remedy}")
+    if isinstance(e, IndexError) and labels and preds.ndim > 1: return _without_class(preds, y)
     return (f"the loss was given predictions {shape_of(preds)}, "
             f"targets {', '.join(map(shape_of, targets))}{target_remedy(preds, y)}")
+
+def _without_class(preds, y):
+    remedy = 'give the loss an ignore_index' if y.min() < 0 else "give the model's last layer more outputs"
+    return (f"the labels run from {y.min()} to {y.max()}, but the model gives {preds.shape[1]} logits, "
+            f"for the classes 0 to {preds.shape[1] - 1}: correct the labels, or {remedy}")
 
 # %% ../nbs/loop/05_errors.ipynb #bfa0616b
 def about_backward(
@@ -183,7 +216,8 @@ def about_backward(
 )->str:
     "Why a loss has no gradient"
     if not isinstance(loss, torch.Tensor):
-        return f'the loss is a {type_name(loss)}, {loss!r:.20}: it has to be a tensor, so leave out item() or float()'
+        return (f'the loss is a {type_name(loss)}, {loss!r:.20}: '
+                'it has to be a tensor, so leave out item() or float()')
     if loss.ndim: return f'the loss is {shape_of(loss)}: a loss is a scalar; take its mean'
     if loss.requires_grad: return ''
     return 'the loss has no gradient: is there a detach(), an argmax or a no_grad() on its way?'
@@ -194,7 +228,7 @@ def about_step(
     "Whether an optimizer needs a closure"
     wants = inspect.signature(type(opt).step).parameters.get('closure')
     if wants is None or wants.default is not inspect.Parameter.empty: return ''
-    return (f'{type_name(opt)} asks for the loss several times in a step: '
+    return (f'{type_name(opt)} needs the loss several times in a step: '
             'write a subclass of TrainCB whose step calls learn.opt.step(closure)')
 
 # %% ../nbs/loop/05_errors.ipynb #bfa0616d
@@ -211,7 +245,8 @@ def explain_error(
 ):
     "Add to an error of a starred event what was given, and what to do"
     if event not in ABOUT and isinstance(getattr(learn, 'loss', None), (int, float)): event = 'backward'
-    if event in ABOUT and isinstance(e, EXPLAINED) and (says := ABOUT[event](e, learn)): e.add_note(f'miniai: {says}')
+    says = ABOUT[event](e, learn) if event in ABOUT and isinstance(e, EXPLAINED) else ''
+    if says: e.add_note(f'miniai: {says}')
     if event == 'backward' and world()[1] > 1: e.add_note(ANOTHER_ENDED)
 
 @contextmanager
@@ -231,7 +266,8 @@ def wrapped(
     indent,  # spaces before each line but the first
 )->str:
     "`text` in lines of at most 86 columns, the further ones indented"
-    return textwrap.fill(text, 86, subsequent_indent=' '*indent, break_long_words=False, break_on_hyphens=False)
+    whole_words = dict(break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(text, 86, subsequent_indent=' '*indent, **whole_words)
 
 # %% ../nbs/loop/05_errors.ipynb #04b00023
 def short_traceback(
@@ -240,7 +276,11 @@ def short_traceback(
 ):
     "A traceback without the frames of some functions"
     frames, res = [], None
-    while tb: frames.append(tb); tb = tb.tb_next
+    while tb:
+        frames.append(tb)
+        tb = tb.tb_next
     for o in reversed(frames):
-        if o.tb_frame.f_code not in hidden: res = types.TracebackType(res, o.tb_frame, o.tb_lasti, o.tb_lineno or o.tb_frame.f_code.co_firstlineno)
+        code = o.tb_frame.f_code
+        line = o.tb_lineno or code.co_firstlineno
+        if code not in hidden: res = types.TracebackType(res, o.tb_frame, o.tb_lasti, line)
     return res

@@ -4,24 +4,25 @@
 
 # %% auto #0
 __all__ = ['Learner', 'checked_lr', 'FitState', 'TrainLearner', 'MomentumLearner', 'Callback', 'CancelBatchException',
-           'CancelEpochException', 'CancelFitException', 'CANCELS', 'EVENTS', 'STARRED', 'Loop', 'TrainCB',
-           'CompletionCB', 'SingleBatchCB', 'run_cbs', 'with_cbs', 'shape_of', 'explained']
+           'CancelEpochException', 'CancelFitException', 'CANCELS', 'EVENTS', 'ORDER', 'STARRED', 'Group', 'Loop',
+           'TrainCB', 'CompletionCB', 'SingleBatchCB', 'run_cbs', 'with_cbs', 'shape_of', 'explained']
 
 # %% ../nbs/loop/06_learner.ipynb #2c47b3fa
-import difflib, functools
+import difflib, functools, operator
 import torch, torch.nn.functional as F
 from torch import optim
 from torch.nn.parameter import is_lazy
 from torch.utils.data import Dataset
-from .core import keep_modes, length, listify, map_nested, patch
+from .core import Lines, keep_modes, length, listify, map_nested, patch
 from .loop import *
 from .errors import *
-_all_ = ['Callback', 'CancelBatchException', 'CancelEpochException', 'CancelFitException', 'CANCELS', 'EVENTS', 'STARRED',
-         'Loop', 'TrainCB', 'CompletionCB', 'SingleBatchCB', 'run_cbs', 'with_cbs', 'shape_of', 'explained']  # from here, too
+_all_ = ['Callback', 'CancelBatchException', 'CancelEpochException', 'CancelFitException', 'CANCELS',
+         'EVENTS', 'ORDER', 'STARRED', 'Group', 'Loop', 'TrainCB', 'CompletionCB', 'SingleBatchCB',
+         'run_cbs', 'with_cbs', 'shape_of', 'explained']  # from here, too
 
 # %% ../nbs/loop/06_learner.ipynb #dd59b4e9
 class Learner(Loop):
-    "`Loop` with guards: misuse is refused before training, errors name their place, a fit restores what it changed"
+    "`Loop` with guards: misuse is refused before training, errors name their place, a fit restores its changes"
     @functools.wraps(Loop.__init__)
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -32,7 +33,8 @@ class Learner(Loop):
     @property
     def phase(self)->str: return 'training' if self.training else 'validation'
 
-    def resuming(self, folder): raise ImportError(f'fit(resume={folder!r}) is what miniai.checkpoint adds: import it first')
+    def resuming(self, folder):
+        raise ImportError(f'fit(resume={folder!r}) needs miniai.checkpoint: import it first')
 
     def __getattr__(self, name):
         if name in STARRED: return functools.partial(self.callback, name)
@@ -48,27 +50,37 @@ def loader(self:Learner,
     dls = self.dls
     if hasattr(dls, 'train'): return dls.train if training else dls.valid
     if not hasattr(dls, '__getitem__') or isinstance(dls, Dataset):
-        raise TypeError(f"dls={dls!r} is no pair of loaders: write Learner(model, DataLoaders(train, valid), …)")
-    return dls[0] if training else dls[1] if len(dls) > 1 else None
+        raise TypeError(f"dls is a {type_name(dls)}, no pair of loaders: "
+                        "write Learner(model, DataLoaders(train, valid), …)")
+    if training: return dls[0]
+    return dls[1] if len(dls) > 1 else None
+
+def _both_single(a, b):
+    "Whether two callbacks are of one kind of which there may be one only"
+    related = isinstance(a, type(b)) or isinstance(b, type(a))
+    return related and getattr(a, 'single', '') and getattr(b, 'single', '')
 
 @patch
 def _check_cbs(self:Learner, cbs):
     for i, cb in enumerate(cbs):
         check_cb(cb)
-        if any(cb is o for o in cbs[:i]): raise ValueError(f"the same {type_name(cb)} is there twice: leave one out")
-        for o in cbs[:i] if getattr(cb, 'single', '') else ():
-            if getattr(o, 'single', '') and (isinstance(o, type(cb)) or isinstance(cb, type(o))):
-                raise ValueError(f"there are two {type_name(o)}: {o.single}")
+        for o in cbs[:i]:
+            if cb is o: raise ValueError(f"the same {type_name(cb)} is there twice: leave one out")
+            if _both_single(o, cb): raise ValueError(f"there are two {type_name(o)}: {o.single}")
 
 # %% ../nbs/loop/06_learner.ipynb #63d044c7
+def _is_data(dl):
+    tensors = isinstance(dl, tuple) and all(isinstance(o, torch.Tensor) for o in dl)
+    return hasattr(dl, '__iter__') and not isinstance(dl, torch.Tensor) and not tensors
+
 @patch
 def _check_loader(self:Learner, training):
     what, dl = 'training' if training else 'validation', self.loader(training)
     if dl is None:
-        raise ValueError(f"there is no {what} loader: give one, as Learner(model, DataLoaders(train, valid)), "
-                         f"or say fit({'train' if training else 'valid'}=False)")
-    tensors = isinstance(dl, tuple) and all(isinstance(o, torch.Tensor) for o in dl)
-    if not hasattr(dl, '__iter__') or isinstance(dl, torch.Tensor) or tensors:
+        raise ValueError(f"there is no {what} loader: "
+                         "pass one, as Learner(model, DataLoaders(train, valid)), "
+                         f"or call fit({'train' if training else 'valid'}=False)")
+    if not _is_data(dl):
         raise TypeError(f"dls holds no data: {type_name(dl)} is no loader. Write Learner(model, "
                         "DataLoaders(train, valid), …); TensorLoader takes tensors")
     if length(dl) == 0:
@@ -88,12 +100,15 @@ def check_fit(self:Learner,
             raise TypeError(f"{nm}={o!r} is not True or False; a learning rate is given as fit(3, lr=.1)")
     cbs = [*self.cbs, *cbs]
     self._check_cbs(cbs)
-    for training, wanted in ((True, train), (False, valid)):
-        if wanted: self._check_loader(training)
-    for nm in STARRED if train else STARRED[:2] if valid else (): self._check_provider(nm, cbs)
+    if train: self._check_loader(True)
+    if valid: self._check_loader(False)
+    needed = STARRED if train else ('predict', 'get_loss') if valid else ()
+    for nm in needed: self._check_provider(nm, cbs)
     if train: self._check_trainable()
 
 # %% ../nbs/loop/06_learner.ipynb #63d044c9
+_MISSPELT = .8  # of `difflib`, 0 to 1: so similar are the names of two events, one of which is misspelt
+
 @patch
 def providers(self:Learner,
     nm,        # a starred event
@@ -101,7 +116,14 @@ def providers(self:Learner,
 )->list:
     "Names of the classes that provide event `nm`"
     own = [type_name(self)] if hasattr(type(self), nm) else []
-    return own + [type_name(cb) for cb in (self.cbs if cbs is None else cbs) if callable(getattr(cb, nm, None))]
+    cbs = self.cbs if cbs is None else cbs
+    return own + [type_name(cb) for cb in cbs if callable(getattr(cb, nm, None))]
+
+def _almost(nm, cbs):
+    "A method of a callback that is nearly called `nm`, or None"
+    methods = [(cb, o) for cb in cbs for o in dir(cb) if not o.startswith('_')]
+    near = [f'{type_name(cb)}.{o}' for cb, o in methods if difflib.get_close_matches(o, [nm], 1, _MISSPELT)]
+    return next(iter(near), None)
 
 @patch
 def _check_provider(self:Learner, nm, cbs):
@@ -110,9 +132,8 @@ def _check_provider(self:Learner, nm, cbs):
     if found:
         raise ValueError(f"{' and '.join(found)} both provide {nm}, and only one may: "
                          "leave out all but one (a subclass of TrainCB replaces it)")
-    near = [f"{type_name(cb)}.{o}" for cb in cbs for o in dir(cb) if not o.startswith('_')
-            and difflib.get_close_matches(o, [nm], 1, cutoff=.8)]
-    hint = f"did you mean {nm} when you wrote {near[0]}?" if near else "add a TrainCB() to cbs, or use TrainLearner"
+    meant = _almost(nm, cbs)
+    hint = f"did you mean {nm} when you wrote {meant}?" if meant else "add TrainCB() to cbs, or use TrainLearner"
     raise ValueError(f"no callback provides {nm}, so nothing would be trained: {hint}")
 
 # %% ../nbs/loop/06_learner.ipynb #63d044ca
@@ -125,21 +146,28 @@ def checked_lr(
     if not ok: raise ValueError(f"lr={lr!r}: a learning rate is a number above 0")
     return lr
 
-def _params(opt): return [p for g in getattr(opt, 'param_groups', []) for p in g['params']]  # none of an optimizer of your own
+def _params(opt):
+    "The parameters that an optimizer updates; none of a custom one, which has no `param_groups`"
+    return [p for g in getattr(opt, 'param_groups', []) for p in g['params']]
+
+def _continues(opt, old):
+    "Whether `opt` can take over the state of `old`: one class, the same parameters"
+    new_params, old_params = _params(opt), _params(old)
+    same = len(new_params) == len(old_params) and all(map(operator.is_, new_params, old_params))
+    return type(opt) is type(old) and new_params and same
 
 @patch
 def new_opt(self:Learner, lr):
     "A new optimizer with the state of the last one, if that was for the same parameters"
-    params, old = list(self.model.parameters()) if hasattr(self.model, 'parameters') else [], self.opt
-    if not self.opt_func or not params: return old
+    trains = hasattr(self.model, 'parameters') and any(True for _ in self.model.parameters())
+    if not self.opt_func or not trains: return self.opt
     checked_lr(lr)
     try: opt = self.opt_func(self.model.parameters(), lr)
     except TypeError as e:
         e.add_note('miniai: opt_func was called with the parameters and the learning rate, as optim.SGD is')
         raise
-    if type(old) is not type(opt) or not _params(opt) or len(_params(old)) != len(_params(opt)): return opt
-    if all(a is b for a, b in zip(_params(old), _params(opt))):
-        opt.load_state_dict({**opt.state_dict(), 'state': old.state_dict()['state']})
+    if _continues(opt, self.opt):
+        opt.load_state_dict({**opt.state_dict(), 'state': self.opt.state_dict()['state']})
     return opt
 
 # %% ../nbs/loop/06_learner.ipynb #63d044cc
@@ -147,53 +175,55 @@ def new_opt(self:Learner, lr):
 def _check_trainable(self:Learner):
     if not self.opt_func or not hasattr(self.model, 'parameters'): return
     if lazy := [nm for nm, p in self.model.named_parameters() if is_lazy(p)]:
-        raise ValueError(f"{lazy[0]} has no shape yet, which a lazy module takes from its first batch, and the optimizer is made "
-                         "before: call the model once, as model(xb), then fit")
+        raise ValueError(f"{lazy[0]} has no shape yet, which a lazy module takes from its first batch, "
+                         "and the optimizer is made before: call the model once, as model(xb), then fit")
     if any(p.requires_grad for p in self.model.parameters()): return
     raise ValueError(f"{type_name(self.model)} has no parameter that trains: none at all, "
-                     "or all with requires_grad=False. To validate only, say fit(train=False)")
+                     "or all with requires_grad=False. To validate only, call fit(train=False)")
 
 @patch
 def _check_batches(self:Learner):
     if self.iter is None and not self.first:
         raise ValueError(f"the {self.phase} loader gave no batch: "
                          "is its data set empty, or smaller than a batch with drop_last? "
-                         'An iterator can be read once: give a loader that can be iterated again')
+                         'An iterator can be read once: pass a loader that can be iterated again')
 
 # %% ../nbs/loop/06_learner.ipynb #dd59b4eb
 class FitState:
-    "What belongs to one fit: its listeners, found once; and, inside another fit, all that the Learner had before"
+    "What belongs to one fit: its listeners, found once; inside another fit, all that the Learner had before"
     def __init__(self, learn, **args):
         self.learn, self.args, self.listeners = learn, args, {}  # args: those of `fit`
         self.outer = dict(vars(learn)) if learn.state else None
     def __enter__(self): self.learn.state = self
     def __exit__(self, *args):
         self.learn.state, own = None, vars(self.learn)
-        for nm in ('preds', 'loss'): own.update({nm: map_nested(torch.Tensor.detach, own[nm])} if nm in own else {})
-        if self.outer is not None:
-            own.clear()
-            own.update(self.outer)
+        for nm in {'preds', 'loss'} & own.keys(): own[nm] = map_nested(torch.Tensor.detach, own[nm])
+        if self.outer is None: return
+        own.clear()
+        own.update(self.outer)
 
 # %% ../nbs/loop/06_learner.ipynb #31441ea8
-def _loop_functions():
-    "All that is called between a fit and a listener"
+def _frames_of_loop():
+    "The code of all functions between the call of a fit and a listener"
     levels = Loop._fit, Loop._one_epoch, Loop._one_batch
-    return [Loop.fit, Loop.one_epoch, *levels, *(f.__wrapped__ for f in levels), Learner.fit, Learner.level, Learner.callback]
+    between = Loop.fit, Loop.one_epoch, Learner.fit, Learner.level, Learner.callback
+    return {f.__code__ for f in [*levels, *[f.__wrapped__ for f in levels], *between]}
 
 @patch
 @functools.wraps(Loop.fit, assigned=['__doc__'])
 def fit(self:Learner, n_epochs=1, train=True, valid=True, cbs=None, lr=None,
-    resume=None,  # folder of checkpoints (`keeping/03_checkpoint`), to go on from the newest
+    resume=None,  # folder of checkpoints (`keeping/03_checkpoint`): resume from the newest
 ):
     cbs = listify(cbs) + (self.resuming(resume) if resume is not None else [])
-    with FitState(self, n_epochs=n_epochs, train=train, valid=valid, cbs=cbs, lr=lr), keep_modes(self.model):
+    state = FitState(self, n_epochs=n_epochs, train=train, valid=valid, cbs=cbs, lr=lr)
+    with state, keep_modes(self.model):
         try:
             self.epoch = self.iter = self.ended_by = None
             self.check_fit(n_epochs, train, valid, cbs)
             Loop.fit(self, n_epochs, train, valid, cbs, lr)
         except BaseException as e:
             self._explain_escape(e)
-            raise e.with_traceback(short_traceback(e.__traceback__, {f.__code__ for f in _loop_functions()}))
+            raise e.with_traceback(short_traceback(e.__traceback__, _frames_of_loop()))
 
 # %% ../nbs/loop/06_learner.ipynb #8820dabb
 def _owner(f, learn):
@@ -203,13 +233,14 @@ def _owner(f, learn):
     return type_name(f.__self__) if hasattr(f, '__self__') else nm.strip('<>')
 
 @patch
-def listeners(self:Learner, nm):
+def listeners(self:Learner,
+    nm,  # an event
+)->tuple:
     "The functions that event `nm` calls, in order: the subclass's own first"
     found = self.state.listeners if self.state else {}
     if nm not in found:
         own = getattr(type(self), nm, None) if nm in EVENTS else None
-        cbs = sorted(self.cbs, key=lambda cb: getattr(cb, 'order', 0))
-        fs = own, *(getattr(cb, nm, None) for cb in cbs)
+        fs = own, *(getattr(cb, nm, None) for cb in in_order(self.cbs))
         found[nm] = tuple(f for f in fs if callable(f))  # an attribute `step = 3` is no listener
     return found[nm]
 
@@ -228,9 +259,11 @@ def callback(self:Learner, method_nm):
         raise
 
 # %% ../nbs/loop/06_learner.ipynb #5594bb05
+_ERROR = 3  # the rank of what is no cancel
+
 def _rank(e):
     "0 to 2 for the cancel of a batch, an epoch, a fit; 3 for an error"
-    return next((i for i, o in enumerate(CANCELS.values()) if isinstance(e, o)), 3)
+    return next((i for i, o in enumerate(CANCELS.values()) if isinstance(e, o)), _ERROR)
 
 @patch
 def level(self:Learner, nm, f, *args):
@@ -245,7 +278,8 @@ def level(self:Learner, nm, f, *args):
     if nm == 'fit': self.ended_by = error and type(error)
     try:
         error = self._cleanup(f'cleanup_{nm}', error)
-        if nm == 'batch' and error is not None and _rank(error) > 0: self._drop_grads(error)
+        more_than_a_batch = error is not None and not isinstance(error, CancelBatchException)
+        if nm == 'batch' and more_than_a_batch: self._drop_grads(error)
         if error is not None and not isinstance(error, CANCELS[nm]): raise error
     finally: error = None  # the exception holds this frame, and the frame it: let go
 
@@ -255,8 +289,8 @@ _GRADS_UNUSED = ('backward', 'after_backward', 'step', 'after_step', 'zero_grad'
 @patch
 def _drop_grads(self:Learner, e):
     "Clear the gradients that no step has used, when an exception ends more than its batch"
-    if not self.training or getattr(e, 'event', None) not in _GRADS_UNUSED or not hasattr(self.opt, 'param_groups'): return
-    for p in _params(self.opt): p.grad = None
+    unused = self.training and getattr(e, 'event', None) in _GRADS_UNUSED
+    for p in _params(self.opt) if unused else (): p.grad = None
 
 @patch
 def _cleanup(self:Learner, nm, error):
@@ -265,23 +299,28 @@ def _cleanup(self:Learner, nm, error):
         except BaseException as e:
             self._blame(e, f, nm)
             if error is None or _rank(e) > _rank(error): error = e
-            elif _rank(e) == 3: error.add_note(f"miniai: then {_owner(f, self)}.{nm} failed as well: {e!r}")
+            elif _rank(e) == _ERROR:
+                error.add_note(f"miniai: then {_owner(f, self)}.{nm} failed as well: {e!r}")
     return error
 
 # %% ../nbs/loop/06_learner.ipynb #05b00012
 @patch
+def _place(self:Learner, nm):
+    "When event `nm` was announced: epoch, batch and phase, as far as the event has them"
+    if nm.endswith('_fit'): return ''
+    batch = '' if nm.endswith('_epoch') else f', batch {self.iter}'
+    return f', epoch {self.epoch}{batch} ({self.phase})'
+
+@patch
 def _blame(self:Learner, e, f, nm):
     "Add to the exception which callback raised it, and when"
-    where, e.event = f"{_owner(f, self)}.{nm}", nm
-    if not nm.endswith('_fit'): where += f", epoch {self.epoch}"
-    if not nm.endswith(('_fit', '_epoch')): where += f", batch {self.iter}"
-    if not nm.endswith('_fit'): where += f" ({self.phase})"
-    if _rank(e) == 3: e.add_note(f"miniai: raised in {where}")
+    where, e.event = f"{_owner(f, self)}.{nm}{self._place(nm)}", nm
+    if _rank(e) == _ERROR: e.add_note(f"miniai: raised in {where}")
     else: e.where = where  # a cancel is no error, unless no level catches it
 
 @patch
 def _explain_escape(self:Learner, e):
-    if _rank(e) < 3:
+    if _rank(e) != _ERROR:
         level = list(CANCELS)[_rank(e)]
         where = getattr(e, 'where', 'an unknown place')
         e.args = (f"{type_name(e)} was raised in {where}, where no {level} is running that it could end",)
@@ -292,26 +331,25 @@ def _explain_escape(self:Learner, e):
                    f"{self.epoch}, after batch {self.iter} ({self.phase})")
 
 # %% ../nbs/loop/06_learner.ipynb #7d23d4c9
-class _Text(str):
-    "A string that a notebook shows with its line breaks"
-    __repr__ = str.__str__
-
 @patch
 def explain(self:Learner,
     cbs=None,  # callbacks that `fit` would be given
-)->str:
+)->Lines:
     "The events in order, and the callbacks of each; the starred ones do the work"
     outer, self.cbs, self.state = (self.cbs, self.state), [*self.cbs, *listify(cbs)], None
-    try:
-        rows, depth = [], 0
-        for nm in EVENTS:
-            none = 'MISSING: fit will refuse' if nm in STARRED else '·'
-            who = ', '.join(_owner(f, self) for f in self.listeners(nm)) or none
-            rows.append(f"{'  '*depth + nm + ('*' if nm in STARRED else ''):24}{who}")
-            depth += nm.startswith('before_')
-            depth -= nm.startswith('cleanup_')
-        return _Text('\n'.join(rows))
+    try: return Lines('\n'.join(self._table()))
     finally: self.cbs, self.state = outer
+
+@patch
+def _table(self:Learner):
+    depth = 0
+    for nm in EVENTS:
+        starred = nm in STARRED
+        nobody = 'MISSING: fit will refuse' if starred else '·'
+        who = ', '.join(_owner(f, self) for f in self.listeners(nm)) or nobody
+        yield f"{'  '*depth + nm + '*'*starred:24}{who}"
+        depth += nm.startswith('before_')
+        depth -= nm.startswith('cleanup_')
 
 # %% ../nbs/loop/06_learner.ipynb #0b9a8f87
 class TrainLearner(Learner):

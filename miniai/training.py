@@ -10,7 +10,7 @@ import torch
 from .core import batch_size
 from .data import get_dls
 from .metrics import accuracy
-_all_ = ['accuracy', 'get_dls']  # to be had from here, too, as in the course
+_all_ = ['accuracy', 'get_dls']  # from here, too, as in the course
 
 # %% ../nbs/loop/training.ipynb #6a7e0007
 class Dataset:
