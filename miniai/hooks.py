@@ -40,7 +40,7 @@ class Hook:
     def __enter__(self): return self
     def __exit__(self, *args): self.remove()
     def __deepcopy__(self, memo): return self
-    def __reduce__(self): return getattr, (nullcontext(), '__exit__')  # in a file, a function that does nothing
+    def __reduce__(self): return getattr, (nullcontext(), '__exit__')  # in a file: does nothing
     def __repr__(self): return f"Hook({self.name or '?'}: {type(self.module).__name__})"
 
 # %% ../nbs/looking/01_hooks.ipynb #e237dc3c
@@ -92,7 +92,7 @@ def _is_block(m):
 def blocks(
     model,  # `nn.Module`
 )->dict:
-    "The blocks of a model, by name: its children with weights, and activation functions; a lone child is opened"
+    "The blocks of a model, by name: children with weights, and activation functions; a lone child is opened"
     prefix, children = '', dict(model.named_children())
     while len(children) == 1 and any(True for _ in next(iter(children.values())).children()):
         (nm, m), = children.items()
@@ -108,12 +108,14 @@ def _filtered(model, f):
     res = {nm or 'model': m for nm, m in named.items() if f(m)}
     if not res:
         kinds = ', '.join(sorted({type(m).__name__ for m in named.values()}))
-        warnings.warn(f"the filter matches no module of {type(model).__name__}, which has {kinds}", stacklevel=4)
+        warnings.warn(f"the filter matches no module of {type(model).__name__}, which has {kinds}",
+                      stacklevel=4)
     return res
 
 def _unknown(nm, model, named):
     near = difflib.get_close_matches(nm, named, 3, cutoff=_SIMILAR) or [k for k in named if k][:_FEW]
-    return ValueError(f"there is no layer {nm!r} in {type(model).__name__}: did you mean {' or '.join(near)}?")
+    return ValueError(f"there is no layer {nm!r} in {type(model).__name__}: "
+                      f"did you mean {' or '.join(near)}?")
 
 def find_modules(
     model,         # `nn.Module`
@@ -197,7 +199,8 @@ class HooksCallback(Callback):
 
     def reset(self):
         "Forget all records"
-        self.records, self.n_batches, self.fits, self._unsorted = {}, 0, [], False  # fits: where each of them began
+        self.records, self.n_batches, self._unsorted = {}, 0, False
+        self.fits = []  # the batch that each of them began with
 
     def __iter__(self): return iter(self.records.values())
     def __len__(self): return len(self.records)

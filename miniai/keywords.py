@@ -16,7 +16,7 @@ def _part(out, nm): return out.get(nm) if isinstance(out, Mapping) else getattr(
 class KeywordCB(TrainCB):
     "For batches that are dicts: the model takes them by name, and may compute the loss itself"
     def __init__(self,
-        labels='labels',  # item with the targets; the model gets it if its `forward` has an argument of that name
+        labels='labels',  # item with the targets; the model gets it if its `forward` has such an argument
     ): self.labels = labels
 
     def before_fit(self, learn):

@@ -40,9 +40,9 @@ class Group(Callback):
 def in_order(
     cbs,  # callbacks
 )->list:
-    "Callbacks by `order`, each with its `parts`, if it has any, before it"
+    "Callbacks by `order`, the parts of a `Group` before it"
     ordered = sorted(cbs, key=lambda cb: getattr(cb, 'order', 0))
-    return [o for cb in ordered for o in (*getattr(cb, 'parts', ()), cb)]
+    return [o for cb in ordered for o in (*(cb.parts if isinstance(cb, Group) else ()), cb)]
 
 def run_cbs(
     cbs,            # callbacks, in any order

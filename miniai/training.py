@@ -16,7 +16,8 @@ _all_ = ['accuracy', 'get_dls']  # from here, too, as in the course
 class Dataset:
     "Pairs of a row of `x` and a row of `y`"
     def __init__(self, x, y):
-        if len(x) != len(y): raise ValueError(f'{len(x)} inputs and {len(y)} targets: there has to be one for each')
+        if len(x) != len(y):
+            raise ValueError(f'{len(x)} inputs and {len(y)} targets: there has to be one for each')
         self.x, self.y = x, y
     def __len__(self): return len(self.x)
     def __getitem__(self, i): return self.x[i], self.y[i]
