@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 import numpy as np, torch
 from torch.utils.data import DataLoader, IterableDataset
-from .core import device_of, from_all, is_main, patch, random_states, set_random_states, walk, world
+from .core import device_of, patch, random_states, set_random_states, walk
+from .world import from_all, is_main, world
 from .data import TensorLoader
 from .files import Writer, checkpoints, made, newest, own_folder
 from .files import read_checkpoint, read_header, write_checkpoint

@@ -18,7 +18,7 @@ from torchvision.datasets import FashionMNIST
 from torchvision.datasets.mnist import read_image_file, read_label_file
 from .core import keep_random, length, map_nested, patch, to_device, walk
 from .standin import CLASSES, standin
-_all_ = ['CLASSES', 'standin']  # to be had from here, too
+_all_ = ['CLASSES', 'standin']  # from here, too
 
 # %% ../nbs/loop/01_data.ipynb #769f9427
 _SHA256 = {
@@ -39,10 +39,13 @@ def verify(
                              f"not {want[:12]}…. Delete it and the next call downloads it again")
 
 # %% ../nbs/loop/01_data.ipynb #04f8cad8
+_SECONDS = 20  # to wait for a server that downloads
+
 def _roots(root=None):
+    "The folders to look in, in their order"
     if root: return [Path(root).expanduser()]
     home = os.path.expanduser('~')
-    base = os.environ.get('XDG_CACHE_HOME') or (Path(home)/'.cache' if home != '~' else tempfile.gettempdir())  # who has no home
+    base = os.environ.get('XDG_CACHE_HOME') or (Path(home)/'.cache' if home != '~' else tempfile.gettempdir())
     cache = Path(base).expanduser()/'miniai'
     env = os.environ.get('MINIAI_DATA')
     return [Path(env).expanduser(), cache] if env else [cache]
@@ -60,11 +63,12 @@ def _timeout(seconds):
 def _download(root):
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root) as d:
-        with _timeout(20): FashionMNIST(d, download=True)
+        with _timeout(_SECONDS): FashionMNIST(d, download=True)
         verify(d)
-        try: os.replace(Path(d)/'FashionMNIST', root/'FashionMNIST')
+        new, place = Path(d)/'FashionMNIST', root/'FashionMNIST'
+        try: os.replace(new, place)
         except OSError:  # another process was faster, or there are remains of an interrupted download
-            if not _has_files(root): shutil.copytree(Path(d)/'FashionMNIST', root/'FashionMNIST', dirs_exist_ok=True)
+            if not _has_files(root): shutil.copytree(new, place, dirs_exist_ok=True)
     return root
 
 # %% ../nbs/loop/01_data.ipynb #04f8cada
@@ -169,7 +173,8 @@ def _restorer(o):
     if isinstance(o, torch.Generator): return partial(o.set_state, o.get_state())
     if isinstance(o, random.Random): return partial(o.setstate, o.getstate())
     if isinstance(o, np.random.RandomState): return partial(o.set_state, o.get_state())
-    if isinstance(o, np.random.Generator): return partial(setattr, o.bit_generator, 'state', o.bit_generator.state)
+    if isinstance(o, np.random.Generator):
+        return partial(setattr, o.bit_generator, 'state', o.bit_generator.state)
     if isinstance(o, TensorLoader): return partial(setattr, o, 'epoch', o.epoch)
     if isinstance(o, DataLoader) and o.persistent_workers:  # until then, a new reader gets workers of its own
         kept = {nm: vars(o)[nm] for nm in ('_iterator', 'persistent_workers')}
@@ -184,7 +189,7 @@ def keep_order(
     "Restore the order of `dl` and every random-number generator on exit, whatever was read inside"
     if isinstance(dl, Iterator):
         raise TypeError(f"{type(dl).__name__} can be read once, and a look would take its first batch away: "
-                        "give a loader that can be iterated again, as a list or a DataLoader")
+                        "pass a loader that can be iterated again, as a list or a DataLoader")
     restorers = [f for f in map(_restorer, walk(dl)) if f]
     try:
         with keep_random(): yield
@@ -197,7 +202,8 @@ def first_batch(
     "The first batch of `dl`; the loader and all random-number generators stay as they were"
     with keep_order(dl):
         for b in dl: return b
-    raise ValueError(f"{type(dl).__name__} gave no batch: is its data set empty, or smaller than a batch with drop_last?")
+    raise ValueError(f"{type(dl).__name__} gave no batch: "
+                     "is its data set empty, or smaller than a batch with drop_last?")
 
 # %% ../nbs/loop/01_data.ipynb #62941eba
 def collate_dict(
@@ -305,8 +311,8 @@ def collate_device(
 
 # %% ../nbs/loop/01_data.ipynb #8d08cad2
 def _read(root, which):
-    raw = Path(root)/'FashionMNIST'/'raw'
-    return read_image_file(str(raw/f'{which}-images-idx3-ubyte')), read_label_file(str(raw/f'{which}-labels-idx1-ubyte'))
+    def path(kind): return str(Path(root)/'FashionMNIST'/'raw'/f'{which}-{kind}-ubyte')
+    return read_image_file(path('images-idx3')), read_label_file(path('labels-idx1'))
 
 # %% ../nbs/loop/01_data.ipynb #8d08cad4
 def fashion_mnist(
@@ -326,7 +332,7 @@ def fashion_mnist(
         if strict: raise
         sets, real = [standin(60_000, seed=0), standin(10_000, seed=1)], False
         name = 'STAND-IN (drawn garments, not Fashion-MNIST)'
-        warnings.warn(f"{e}. Going on with the drawn STAND-IN: its results say nothing about Fashion-MNIST",
+        warnings.warn(f"{e}. Continuing with the drawn STAND-IN: its results say nothing about Fashion-MNIST",
                       stacklevel=2)
     sets = [to_device(o, device) for o in sets]
     dls = [TensorLoader(*o, bs=bs*k, shuffle=k == 1, seed=seed, tfm=bytes_to_float)

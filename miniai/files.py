@@ -10,7 +10,7 @@ __all__ = ['MAGIC', 'FORMAT', 'write_checkpoint', 'read_checkpoint', 'read_heade
 import hashlib, io, json, os, threading, warnings
 from pathlib import Path
 import torch
-from .core import from_all, world
+from .world import from_all, world
 
 # %% ../nbs/keeping/02_files.ipynb #20a00013
 MAGIC, FORMAT = b'miniai checkpoint ', 1

@@ -25,13 +25,13 @@ class Hook:
         backward=False,  # True: call it in the backward pass, with the gradient of the loss by the output
     ):
         if not isinstance(m, nn.Module):
-            raise TypeError(f"a hook goes on a module, and {m!r} is none: "
-                            "give a layer of the model, as model[0]")
+            raise TypeError(f"a hook goes on a module, not on a {type(m).__name__}: "
+                            "pass a layer of the model, as model[0]")
         self.module, self.f, self.name, self.backward = m, f, name, backward
         try: self._handle = m.register_forward_hook(self)
         except RuntimeError as e:
-            raise TypeError(f"{name or type(m).__name__} takes no hook, since it is TorchScript: watch the plain model, "
-                            "and script or trace it afterwards") from e
+            raise TypeError(f"{name or type(m).__name__} takes no hook, since it is TorchScript: "
+                            "watch the plain model, and script or trace it afterwards") from e
 
     def remove(self):
         "Remove the hook"
@@ -40,7 +40,7 @@ class Hook:
     def __enter__(self): return self
     def __exit__(self, *args): self.remove()
     def __deepcopy__(self, memo): return self
-    def __reduce__(self): return getattr, (nullcontext(), '__exit__')  # in a file, a function that does nothing
+    def __reduce__(self): return getattr, (nullcontext(), '__exit__')  # in a file: does nothing
     def __repr__(self): return f"Hook({self.name or '?'}: {type(self.module).__name__})"
 
 # %% ../nbs/looking/01_hooks.ipynb #e237dc3c
@@ -92,7 +92,7 @@ def _is_block(m):
 def blocks(
     model,  # `nn.Module`
 )->dict:
-    "The blocks of a model, by name: its children with weights, and activation functions; a lone child is opened"
+    "The blocks of a model, by name: children with weights, and activation functions; a lone child is opened"
     prefix, children = '', dict(model.named_children())
     while len(children) == 1 and any(True for _ in next(iter(children.values())).children()):
         (nm, m), = children.items()
@@ -100,29 +100,38 @@ def blocks(
     return {prefix + nm: m for nm, m in children.items() if _is_block(m)} or {'model': model}
 
 # %% ../nbs/looking/01_hooks.ipynb #16df5bb8
+_SIMILAR, _FEW = .4, 8  # of `difflib`, 0 to 1: near enough for a suggestion; else so many names are listed
+
+def _filtered(model, f):
+    "The modules that a filter matches, by name; a warning if it matches none"
+    named = dict(model.named_modules())
+    res = {nm or 'model': m for nm, m in named.items() if f(m)}
+    if not res:
+        kinds = ', '.join(sorted({type(m).__name__ for m in named.values()}))
+        warnings.warn(f"the filter matches no module of {type(model).__name__}, which has {kinds}",
+                      stacklevel=4)
+    return res
+
+def _unknown(nm, model, named):
+    near = difflib.get_close_matches(nm, named, 3, cutoff=_SIMILAR) or [k for k in named if k][:_FEW]
+    return ValueError(f"there is no layer {nm!r} in {type(model).__name__}: "
+                      f"did you mean {' or '.join(near)}?")
+
 def find_modules(
     model,         # `nn.Module`
     which=None,    # names or modules, one or several; a function of a module, True for those; None: `blocks`
 )->dict:
     "Modules of a model by name; ValueError if one of them is not there, a warning if a filter matches none"
     if which is None: return blocks(model)
+    if callable(which) and not isinstance(which, nn.Module): return _filtered(model, which)
     named = dict(model.named_modules())
-    if callable(which) and not isinstance(which, nn.Module):
-        res = {nm or 'model': m for nm, m in named.items() if which(m)}
-        if not res:
-            kinds = ', '.join(sorted({type(m).__name__ for m in named.values()}))
-            warnings.warn(f"the filter matches no module of {type(model).__name__}, which has {kinds}", stacklevel=3)
-        return res
-    res, names = {}, {id(m): nm or 'model' for nm, m in named.items()}
+    names, res = {id(m): nm or 'model' for nm, m in named.items()}, {}
     for o in [which] if isinstance(which, (str, nn.Module)) else which:
         nm = o if isinstance(o, str) else names.get(id(o))
         if nm is None:
             raise ValueError(f"{type(o).__name__} is no part of {type(model).__name__}: "
-                             "give a module of this model, or its name")
-        if nm not in named and nm != 'model':
-            near = difflib.get_close_matches(nm, named, 3, cutoff=.4) or [k for k in named if k][:8]
-            raise ValueError(f"there is no layer {nm!r} in {type(model).__name__}: "
-                             f"did you mean {' or '.join(near)}?")
+                             "pass a module of this model, or its name")
+        if nm not in named and nm != 'model': raise _unknown(nm, model, named)
         res[nm] = named.get(nm, model)
     return res
 
@@ -149,19 +158,25 @@ def is_compiled(
     "Whether calls of this module run what `torch.compile` made"
     return hasattr(m, '_orig_mod') or getattr(m, '_compiled_call_impl', None) is not None
 
+def _inside_script(nm, m, found):
+    "Those of the modules `found` that lie within `m`, if that is TorchScript"
+    if not isinstance(m, torch.jit.ScriptModule): return []
+    return [k for k, o in found.items() if o is not m and (not nm or k.startswith(f'{nm}.'))]
+
+def _refuse(nm, m, found):
+    if inside := _inside_script(nm, m, found):
+        raise TypeError(f"{nm or 'the model'} is TorchScript, which doesn't call hooks on its layers, "
+                        f"as {inside[0]}: watch the plain model, and script or trace it afterwards")
+    if isinstance(m, nn.DataParallel):
+        raise TypeError(f"{nm or 'the model'} is nn.DataParallel, whose copies lose what a hook records: "
+                        "train on one device, or a process for each")
+    if is_compiled(m):
+        raise TypeError(f"{nm or 'the model'} is compiled, and a compiled model doesn't call hooks: "
+                        "attach before compiling, that is, watch the plain model (`model._orig_mod` "
+                        "of what torch.compile returned), and compile for the long run")
+
 def _refuse_compiled(model, found):
-    for nm, m in model.named_modules():
-        scripted = isinstance(m, torch.jit.ScriptModule)
-        if scripted and (inside := [k for k, o in found.items() if o is not m and (not nm or k.startswith(nm + '.'))]):
-            raise TypeError(f"{nm or 'the model'} is TorchScript, which doesn't call hooks on its layers, as {inside[0]}: "
-                            "watch the plain model, and script or trace it afterwards")
-        if isinstance(m, nn.DataParallel):
-            raise TypeError(f"{nm or 'the model'} is nn.DataParallel, whose copies lose what a hook records: "
-                            "train on one device, or a process for each")
-        if is_compiled(m):
-            raise TypeError(f"{nm or 'the model'} is compiled, and a compiled model doesn't call hooks: "
-                            "attach before compiling, that is, watch the plain model (`model._orig_mod` "
-                            "of what torch.compile returned), and compile for the long run")
+    for nm, m in model.named_modules(): _refuse(nm, m, found)
 
 # %% ../nbs/looking/01_hooks.ipynb #3ef011fb
 class HooksCallback(Callback):
@@ -176,7 +191,7 @@ class HooksCallback(Callback):
         every:int=1,      # record one batch in so many
         backward=False,   # record gradients of the loss by the layers' outputs
     ):
-        if every < 1: raise ValueError(f"every={every}: record one batch in how many? 1 is all of them")
+        if every < 1: raise ValueError(f"every={every}: every must be 1 or more; 1 records each batch")
         self.hookfunc, self.mod_filter, self.mods = hookfunc, mod_filter, mods
         self.on_train, self.on_valid, self.every, self.backward = on_train, on_valid, every, backward
         self.hooks, self._depth, self._open, self._model, self._wrapped = [], 0, False, ModelRef(), set()
@@ -184,7 +199,8 @@ class HooksCallback(Callback):
 
     def reset(self):
         "Forget all records"
-        self.records, self.n_batches, self.fits, self._unsorted = {}, 0, [], False  # fits: where each of them began
+        self.records, self.n_batches, self._unsorted = {}, 0, False
+        self.fits = []  # the batch that each of them began with
 
     def __iter__(self): return iter(self.records.values())
     def __len__(self): return len(self.records)
@@ -196,7 +212,7 @@ def __getitem__(self:HooksCallback, i):  # position, or the name of a layer
     if not isinstance(i, str): return recs[i]
     found = [r for r in recs if r.name == i]
     if not found:
-        names = ', '.join(r.name for r in recs) or 'none: has it been fitted?'
+        names = ', '.join(r.name for r in recs) or 'none: was there a fit?'
         raise KeyError(f"nothing is recorded of a layer {i!r}, only of {names}")
     return found[0]
 
@@ -218,7 +234,9 @@ def cleanup_fit(self:HooksCallback, learn):
     if self._depth: return
     for h in self.hooks: h.remove()
     self.hooks, lost, self._wrapped = [], sorted(self._wrapped), set()
-    if lost: warnings.warn(f'nothing is recorded of {", ".join(lost[:4])}: inside torch.func, as vmap, a layer shows no values', stacklevel=2)
+    if not lost: return
+    warnings.warn(f'nothing is recorded of {", ".join(lost[:4])}: '
+                  'inside torch.func, as vmap, a layer shows no values', stacklevel=2)
 
 # %% ../nbs/looking/01_hooks.ipynb #3ef01201
 @patch
@@ -229,22 +247,26 @@ def before_batch(self:HooksCallback, learn):
     self._calls = {}
 
 @patch
-def after_loss(self:HooksCallback, learn):  # a layer that runs once more, for the backward pass (checkpointing), is no other call
+def after_loss(self:HooksCallback, learn):
+    # a layer may run once more, for the backward pass (checkpointing): that is no other call
     self._open = self._open and self.backward
 
 @patch
 def cleanup_batch(self:HooksCallback, learn):
     self._open = False
     if not self._unsorted: return
-    pos = {h.name: i for i, h in enumerate(self.hooks)}  # the model's order, which is not that of a backward pass
-    self.records = dict(sorted(self.records.items(), key=lambda kv: (pos.get(kv[0][0], -1), kv[0][1])))
+    place = {h.name: i for i, h in enumerate(self.hooks)}  # in the model; a backward pass has another order
+    def by_place(item): (name, call), _ = item; return place.get(name, -1), call
+    self.records = dict(sorted(self.records.items(), key=by_place))
     self._unsorted = False
 
 # %% ../nbs/looking/01_hooks.ipynb #3ef011fd
 @patch
 def _call(self:HooksCallback, hook, mod, inp, outp):
     if not self._open: return
-    if is_wrapped(main_tensor(outp)): self._wrapped.add(hook.name); return
+    if is_wrapped(main_tensor(outp)):
+        self._wrapped.add(hook.name)
+        return
     k = self._calls[hook.name] = self._calls.get(hook.name, 0) + 1
     if (hook.name, k) not in self.records: self._add(hook, k)
     rec = self.records[hook.name, k]

@@ -16,17 +16,24 @@ def _part(out, nm): return out.get(nm) if isinstance(out, Mapping) else getattr(
 class KeywordCB(TrainCB):
     "For batches that are dicts: the model takes them by name, and may compute the loss itself"
     def __init__(self,
-        labels='labels',  # which item holds the targets; the model gets it only if its `forward` has an argument of that name
+        labels='labels',  # item with the targets; the model gets it if its `forward` has such an argument
     ): self.labels = labels
-    def before_fit(self, learn): self._own_loss = self.labels in inspect.signature(learn.model.forward).parameters
+
+    def before_fit(self, learn):
+        self._own_loss = self.labels in inspect.signature(learn.model.forward).parameters
+
     def predict(self, learn):
         batch = learn.batch
         if not isinstance(batch, Mapping):
-            raise TypeError(f'KeywordCB passes a batch by name, and this is a {type(batch).__name__}: let the loader give dicts, or use TrainCB')
+            raise TypeError(f'KeywordCB passes a batch by name, and this is a {type(batch).__name__}: '
+                            'let the loader return dicts, or use TrainCB')
         rest = {nm: o for nm, o in batch.items() if nm != self.labels}
-        learn.inputs, learn.targets = tuple(rest.values()), tuple(batch[nm] for nm in batch if nm == self.labels)
+        learn.inputs = tuple(rest.values())
+        learn.targets = (batch[self.labels],) if self.labels in batch else ()
         out = self._out = learn.model(**(batch if self._own_loss else rest))
-        learn.preds = out if _part(out, 'logits') is None else _part(out, 'logits')
+        logits = _part(out, 'logits')
+        learn.preds = out if logits is None else logits
+
     def get_loss(self, learn):
         own, self._out = _part(self._out, 'loss'), None  # which holds the graph
         learn.loss = learn.loss_func(learn.preds, *learn.targets) if own is None else own

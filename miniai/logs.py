@@ -8,16 +8,18 @@ __all__ = ['RowCB', 'CSVLogCB', 'TensorBoardCB', 'EarlyStopCB']
 # %% ../nbs/loop/09_logs.ipynb #07a00004
 import csv, math, os, warnings
 from pathlib import Path
-from .core import is_main, patch
-from .learner import Callback, CancelFitException
+from .core import patch
+from .learner import ORDER, Callback, CancelFitException
+from .world import is_main
 
 # %% ../nbs/loop/09_logs.ipynb #07a00007
 class RowCB(Callback):
-    "Does something with each new row of the Learner's `MetricsCB`: a subclass says what, in `row(learn, row)`"
-    order = 5
+    "Call `row(learn, row)` of a subclass for each new row of the Learner's `MetricsCB`"
+    order = ORDER['rows']
     def before_fit(self, learn):
-        if 'metrics' not in vars(learn):
-            raise ValueError(f'{type(self).__name__} reads the rows of a MetricsCB, and there is none: put one into cbs')
+        if not hasattr(learn, 'metrics'):
+            raise ValueError(f'{type(self).__name__} reads the rows of a MetricsCB, and there is none: '
+                             'put one into cbs')
         self._seen = len(learn.metrics.rows)
 
     def after_epoch(self, learn):
@@ -25,34 +27,46 @@ class RowCB(Callback):
         for row in new: self.row(learn, row)
     def cleanup_epoch(self, learn): self.after_epoch(learn)
 
+def _cannot_write(cb, e, path):
+    "The error of a log that can't be opened, with the callback's name"
+    return type(e)(e.errno, f'the log of {type(cb).__name__} cannot be written, {e.strerror}', str(path))
+
 # %% ../nbs/loop/09_logs.ipynb #07a00009
 class CSVLogCB(RowCB):
-    "Write each row of metrics to a CSV file; a further fit of the same callback goes on with the file"
+    "Write each row of metrics to a CSV file; a further fit of the same callback continues the file"
     def __init__(self,
         path,  # file to write; what was in it is replaced
     ): self.path, self._new, self._file = Path(path), True, None
 
     def before_fit(self, learn):
         super().before_fit(learn)
+        path = self.path if is_main() else os.devnull
+        try: self._file = open(path, 'a', newline='')  # what is there stays, until there is a row
+        except OSError as e: raise _cannot_write(self, e, self.path) from None
         names = ['epoch', 'phase', 'loss', *learn.metrics.metrics, 'seconds', 'partial']
-        try: self._file = open(self.path if is_main() else os.devnull, 'a', newline='')  # what is there stays, until there is a row
-        except OSError as e: raise type(e)(e.errno, f'the log of CSVLogCB cannot be written, {e.strerror}', str(self.path)) from None
         self._writer = csv.DictWriter(self._file, names)
-    def _begin(self):
-        self._new = False
-        if is_main(): self._file.truncate(0)
-        self._writer.writeheader()
 
-    def row(self, learn, row):
-        if self._new: self._begin()
-        self._writer.writerow(row)
-        self._file.flush()
-    def resumed(self, learn):  # the rows up to the checkpoint, and none after it
-        self._begin()
-        for row in learn.metrics.rows: self.row(learn, row)
     def cleanup_fit(self, learn):
         if self._file: self._file.close()
         self._file = None
+
+# %% ../nbs/loop/09_logs.ipynb #bf3ec106
+@patch
+def _begin(self:CSVLogCB):
+    self._new = False
+    if is_main(): self._file.truncate(0)
+    self._writer.writeheader()
+
+@patch
+def row(self:CSVLogCB, learn, row):
+    if self._new: self._begin()
+    self._writer.writerow(row)
+    self._file.flush()
+
+@patch
+def resumed(self:CSVLogCB, learn):
+    self._begin()
+    for row in learn.metrics.rows: self.row(learn, row)
 
 # %% ../nbs/loop/09_logs.ipynb #07a00013
 class TensorBoardCB(RowCB):
@@ -65,17 +79,21 @@ class TensorBoardCB(RowCB):
         super().before_fit(learn)
         if not is_main(): return
         try: from torch.utils.tensorboard import SummaryWriter
-        except ImportError as e: raise ImportError("TensorBoardCB needs the package tensorboard: pip install tensorboard") from e
+        except ImportError as e:
+            raise ImportError("TensorBoardCB needs the package tensorboard: pip install tensorboard") from e
         try: self._writer = SummaryWriter(self.folder)
-        except OSError as e: raise type(e)(e.errno, f'the log of TensorBoardCB cannot be written, {e.strerror}', str(self.folder)) from None
+        except OSError as e: raise _cannot_write(self, e, self.folder) from None
 
     def row(self, learn, row):
         if not self._writer: return  # not the first of several processes
-        for nm, v in row.items():
-            if isinstance(v, float): self._writer.add_scalar(f'{nm}/{row["phase"]}', v, self._n)
-        if learn.training:
-            for i, g in enumerate(getattr(learn.opt, 'param_groups', [])): self._writer.add_scalar(f'lr/group {i}', float(g['lr']), self._n)
-        else: self._n += 1
+        numbers = {nm: v for nm, v in row.items() if isinstance(v, float)}
+        for nm, v in numbers.items(): self._writer.add_scalar(f'{nm}/{row["phase"]}', v, self._n)
+        if not learn.training:
+            self._n += 1
+            return
+        for i, group in enumerate(getattr(learn.opt, 'param_groups', [])):
+            self._writer.add_scalar(f'lr/group {i}', float(group['lr']), self._n)
+
     def cleanup_fit(self, learn):
         if self._writer: self._writer.close()
         self._writer = None
@@ -88,9 +106,12 @@ class EarlyStopCB(RowCB):
         metric='loss',   # name of a column in the rows of `MetricsCB`
         mode=None,       # 'min' or 'max': which is better; None: 'min', for the loss alone
     ):
-        if patience < 1: raise ValueError(f'patience={patience}: for how many epochs may the metric get no better? 1 or more')
-        if mode is None and metric != 'loss': raise ValueError(f"is a high {metric} good, or a low one? Give mode='max' or mode='min'")
-        if mode not in (None, 'min', 'max'): raise ValueError(f"mode={mode!r}: 'max' if high values are good, else 'min'")
+        if patience < 1:
+            raise ValueError(f'patience={patience}: the metric may get no better for 1 epoch or more')
+        if mode is None and metric != 'loss':
+            raise ValueError(f"is a high {metric} good, or a low one? Give mode='max' or mode='min'")
+        if mode not in (None, 'min', 'max'):
+            raise ValueError(f"mode={mode!r}: 'max' if high values are good, else 'min'")
         self.patience, self.metric, self.sign = patience, metric, -1 if mode == 'max' else 1
         self.best, self.waited, self.stopped = math.inf, 0, False
 
@@ -102,19 +123,24 @@ class EarlyStopCB(RowCB):
 def before_fit(self:EarlyStopCB, learn):
     RowCB.before_fit(self, learn)
     self.stopped, self._validated = False, False
-    if self.metric not in learn.metrics.all_metrics:
-        raise ValueError(f"EarlyStopCB watches {self.metric!r}, and MetricsCB measures {', '.join(learn.metrics.all_metrics)}")
+    names = learn.metrics.all_metrics
+    if self.metric not in names:
+        raise ValueError(f"EarlyStopCB watches {self.metric!r}, and MetricsCB measures {', '.join(names)}")
 
 @patch
 def row(self:EarlyStopCB, learn, row):
     if learn.training or 'partial' in row: return
     self._validated, value = True, self.sign*row[self.metric]
-    self.best, self.waited = (value, 0) if value < self.best else (self.best, self.waited + 1)
+    if value < self.best: self.best, self.waited = value, 0
+    else: self.waited += 1
     if self.waited < self.patience: return
     self.stopped = True
-    if is_main(): print(f'stopped after epoch {learn.epoch}: {self.metric} was best {self.waited} epochs before, at {self.sign*self.best:.3f}')
+    if is_main():
+        print(f'stopped after epoch {learn.epoch}: {self.metric} was best '
+              f'{self.waited} epochs before, at {self.sign*self.best:.3f}')
     raise CancelFitException()
 
 @patch
 def after_fit(self:EarlyStopCB, learn):
-    if not self._validated: warnings.warn('EarlyStopCB could not stop the fit: nothing was validated', stacklevel=2)
+    if self._validated: return
+    warnings.warn('EarlyStopCB could not stop the fit: nothing was validated', stacklevel=2)

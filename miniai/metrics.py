@@ -9,13 +9,14 @@ __all__ = ['DeviceCB', 'SampleMean', 'accuracy', 'cells', 'row_text', 'MetricsCB
 import time
 import torch
 import miniai.core as core
-from .core import Scalars, batch_size, is_main, map_nested, patch, split_batch, to_device
-from .learner import Callback
+from .core import Scalars, batch_size, map_nested, patch, split_batch, to_device
+from .learner import ORDER, Callback
+from .world import is_main
 
 # %% ../nbs/loop/07_metrics.ipynb #67abca08
 class DeviceCB(Callback):
     "Put the model on a device before the fit, and each batch on it before the other callbacks see it"
-    order = -100  # before those that transform the batch
+    order = ORDER['device']
     def __init__(self,
         device=None,  # 'cuda', 'mps', 'cpu', …; None: `def_device`, looked up when the fit begins
     ): self.device = device
@@ -25,9 +26,11 @@ class DeviceCB(Callback):
         old = list(learn.model.parameters())
         learn.model.to(self._to)
         if learn.opt is None: return
-        if any(a is not b for a, b in zip(old, learn.model.parameters())):  # some devices make new parameters
-            learn.opt = learn.opt_func(learn.model.parameters(), learn.opt.param_groups[0]['lr'])
-        elif hasattr(learn.opt, 'load_state_dict') and learn.opt.state: learn.opt.load_state_dict(learn.opt.state_dict())  # its state moves along
+        new = list(learn.model.parameters())
+        if any(a is not b for a, b in zip(old, new)):  # some devices make new parameters
+            learn.opt = learn.opt_func(new, learn.opt.param_groups[0]['lr'])
+        elif hasattr(learn.opt, 'load_state_dict') and learn.opt.state:  # its state moves along
+            learn.opt.load_state_dict(learn.opt.state_dict())
 
     def before_batch(self, learn): learn.batch = to_device(learn.batch, self._to)
 
@@ -64,7 +67,8 @@ class SampleMean:
 def compute(self:SampleMean):
     "The mean, in double precision, weighted with the number of samples; NaN if there were none"
     if not sum(self.ns): return torch.tensor(float('nan'))
-    return torch.tensordot(torch.tensor(self.ns, dtype=torch.double), self.values.tensor().double(), 1)/sum(self.ns)
+    weights = torch.tensor(self.ns, dtype=torch.double)
+    return weights @ self.values.tensor().double()/sum(self.ns)
 
 # %% ../nbs/loop/07_metrics.ipynb #b8a64672
 def accuracy(
@@ -79,24 +83,28 @@ _METHODS = ('reset', 'update', 'compute')
 _RESERVED = ('epoch', 'phase', 'loss', 'seconds', 'partial')
 
 def _as_metric(name, m):
-    "`m` as something with reset, update and compute, or a TypeError that says what is missing"
+    "`m` as something with reset, update and compute, or a TypeError that names what is missing"
     if isinstance(m, type):
         raise TypeError(f"{name}={m.__name__} is a class, and a metric is an instance: write {m.__name__}()")
-    if isinstance(m, str): raise TypeError(f"{name}={m!r} is a name: give the function or the metric itself")
+    if isinstance(m, str): raise TypeError(f"{name}={m!r} is a name: pass the function or the metric itself")
     missing = [o for o in _METHODS if not callable(getattr(m, o, None))]
     if not missing: return m
-    if len(missing) == 3 and callable(m): return SampleMean(m)
-    raise TypeError(f"{name}={m!r} is no metric: it has no {' and no '.join(missing)}. "
-                    "Give an object with reset, update and compute, or a function of predictions and targets")
+    if len(missing) == len(_METHODS) and callable(m): return SampleMean(m)
+    raise TypeError(f"{name}, a {type(m).__name__}, is no metric: it has no {' and no '.join(missing)}. "
+                    "Pass an object with reset, update and compute, or a function of predictions and targets")
+
+def _free(base, taken):
+    "`base`, or `base_2`, `base_3`, … where that is taken"
+    nm, k = base, 1
+    while nm in taken: nm = f'{base}_{(k := k + 1)}'
+    return nm
 
 def _named(ms, metrics):
     "All metrics by name: the positional ones after their type or function, numbered when there are several"
     res = {}
     for m in ms:
-        nm = base = getattr(m, '__name__', type(m).__name__).strip('<>')
-        k = 1
-        while nm in res or nm in metrics: nm = f'{base}_{(k := k + 1)}'
-        res[nm] = m
+        base = getattr(m, '__name__', type(m).__name__).strip('<>')
+        res[_free(base, {*res, *metrics})] = m
     res.update(metrics)
     if taken := [o for o in res if o in _RESERVED]:
         raise ValueError(f"a metric can't be called {taken[0]!r}: "
@@ -113,51 +121,58 @@ def _number(x):
 # %% ../nbs/loop/07_metrics.ipynb #b21bb06e
 def _shape(x): return (len(x), *_shape(x[0])) if isinstance(x, (list, tuple)) and x else ()
 
+_LARGE, _LONG = 1e4, 6  # a number with an exponent; a list of so many values is shown by its shape
+
+def _text(v):
+    "A value of a row as a short text"
+    if isinstance(v, float): return f'{v:.3f}' if abs(v) < _LARGE else f'{v:.2e}'
+    if not isinstance(v, (list, tuple)): return str(v)
+    if len(_shape(v)) == 1 and len(v) < _LONG: return ' '.join(map(_text, v))
+    return 'x'.join(map(str, _shape(v))) + ' values'  # plain letters: a terminal may know no others
+
 def cells(
     row:dict,  # as in `MetricsCB.rows`
 )->dict:
     "A row as short texts, by column"
-    def text(nm, v):
-        if nm in ('epoch', 'phase'): return str(v)
-        if nm == 'seconds' and isinstance(v, float): return f'{v:.1f}'
-        if isinstance(v, float): return f'{v:.3f}' if abs(v) < 1e4 else f'{v:.2e}'
-        if not isinstance(v, (list, tuple)): return str(v)
-        if len(_shape(v)) == 1 and len(v) < 6: return ' '.join(text('', o) for o in v)
-        return 'x'.join(map(str, _shape(v))) + ' values'  # plain letters: a terminal may know no others
-    return {nm: text(nm, v) for nm, v in row.items()}
+    texts = {nm: _text(v) for nm, v in row.items()}
+    for nm in {'epoch', 'phase'} & row.keys(): texts[nm] = str(row[nm])
+    if isinstance(row.get('seconds'), float): texts['seconds'] = f"{row['seconds']:.1f}"
+    return texts
+
+def _width(nm): return max(len(nm), 5 if nm in ('epoch', 'phase') else 7)
 
 def row_text(
     row:dict,     # as in `MetricsCB.rows`
     header=False, # the names of the columns instead
 )->str:
     "A row as a line of a table with columns of fixed width"
-    c, note = cells(row), ''
-    if not header and 'partial' in c:
-        note = f"  (ended after {c['partial']} batch{'es'*(c['partial'] != '1')})"
-    def width(nm): return max(len(nm), 5 if nm in ('epoch', 'phase') else 7)
-    return '  '.join((nm if header else v).rjust(width(nm)) for nm, v in c.items() if nm != 'partial') + note
+    texts = cells(row)
+    n = texts.pop('partial', None)
+    note = '' if header or n is None else f"  (ended after {n} batch{'es'*(n != '1')})"
+    return '  '.join((nm if header else v).rjust(_width(nm)) for nm, v in texts.items()) + note
 
 # %% ../nbs/loop/07_metrics.ipynb #f15acd58
 class MetricsCB(Callback):
     "Measure the mean loss and any metrics, over each pass through the data; `rows` keeps the numbers"
-    order = -10  # before those that read its rows
+    order = ORDER['measure']
     single = 'give one of them all the metrics, as MetricsCB(accuracy, auc=…)'
     process_only = '_start', '_header', '_device'  # new in a resumed run
     def __init__(self,
-        *ms,         # metrics: objects with reset, update and compute, or functions of predictions and targets
+        *ms,         # objects with reset, update and compute, or functions of predictions and targets
         quiet=False, # True: print nothing, only keep `rows`
         **metrics,   # more of them, by name
     ):
-        self.metrics, self.loss, self.rows, self.quiet, self._row = _named(ms, metrics), SampleMean(), [], quiet, None
+        self.metrics, self.loss = _named(ms, metrics), SampleMean()
+        self.rows, self.quiet, self._row = [], quiet, None
 
     def before_fit(self, learn): learn.metrics, self._header = self, True
 
     def before_epoch(self, learn):
-        for m in (self.loss, *self.metrics.values()): m.reset()
+        for m in self.all_metrics.values(): m.reset()
         self._device, self._row, self._start = None, None, time.perf_counter()
 
     def after_batch(self, learn):
-        if not vars(learn).get('counts', True): return  # a sample that another process has as well
+        if not getattr(learn, 'counts', True): return  # a sample that another process has as well
         inputs, targets = _parts(learn)
         self.loss.add(learn.loss.detach(), batch_size(inputs))
         if not self.metrics: return
@@ -165,25 +180,30 @@ class MetricsCB(Callback):
         preds = map_nested(_plain, learn.preds)
         for nm, m in self.metrics.items(): self._update(nm, m, preds, targets)
 
-
 # %% ../nbs/loop/07_metrics.ipynb #f15acd60
 def _plain(t): return t.detach().float() if t.dtype in (torch.float16, torch.bfloat16) else t.detach()
-def _parts(learn):  # a Learner of your own may have nothing but the batch
+def _parts(learn):  # a custom Learner may have nothing but the batch
     return (learn.inputs, learn.targets) if hasattr(learn, 'targets') else split_batch(learn.batch, 1)
+
+@patch(as_prop=True)
+def all_metrics(self:MetricsCB)->dict:
+    "The metrics and the loss, by name"
+    return {**self.metrics, 'loss': self.loss}
 
 # %% ../nbs/loop/07_metrics.ipynb #f15acd5a
 @patch
 def _update(self:MetricsCB, nm, m, preds, targets):
     tensors = [t for t in (preds, *targets) if isinstance(t, torch.Tensor)]
-    before = [t._version for t in tensors]
+    before = [t._version for t in tensors]  # PyTorch counts what is written into a tensor
     try: m.update(preds, *targets)
     except TypeError as e:
         n = len(targets)
-        e.add_note(f'miniai: the metric {nm} was given the predictions and {n} target{"s"*(n != 1)}; the other items of '
-                   'the batch went to the model, as TrainCB(n_inp=…) says')
+        e.add_note(f'miniai: the metric {nm} was given the predictions and {n} target{"s"*(n != 1)}; '
+                   'the other items of the batch went to the model: see TrainCB(n_inp=…)')
         raise
     if [t._version for t in tensors] != before:
-        raise ValueError(f'the metric {nm} writes into the predictions or the targets, which the next metric would see: '
+        raise ValueError(f'the metric {nm} writes into the predictions or the targets, '
+                         'which the next metric would see: '
                          'let it work on a copy, preds.clone()')
 
 # %% ../nbs/loop/07_metrics.ipynb #f15acd5c
@@ -196,23 +216,29 @@ def cleanup_epoch(self:MetricsCB, learn):
 
 @patch
 def _place(self:MetricsCB, device):
-    for m in (m for m in self.metrics.values() if hasattr(m, 'to')): m.to(device)
+    for m in self.metrics.values():
+        if hasattr(m, 'to'): m.to(device)
     self._device = device
 
 @patch
-def _add_row(self:MetricsCB, learn, **more):
-    whole = getattr(learn, 'gather_metric', None) if not more else None  # where several processes measure, each has its part
-    nums = {nm: _number((whole(nm, m) if whole else m).compute()) if self.loss.ns or whole else float('nan')
-            for nm, m in {'loss': self.loss, **self.metrics}.items()}
-    self._row = dict(epoch=learn.epoch, phase='train' if learn.training else 'valid', **nums,
-                     seconds=time.perf_counter() - self._start, **more)
-    self.rows.append(self._row)
-    if not self.quiet and is_main() and not any(getattr(cb, 'shows_metrics', False) for cb in learn.cbs): self._log(cells(self._row))
-
-MetricsCB.all_metrics = property(lambda self: {**self.metrics, 'loss': self.loss}, doc='The metrics and the loss, by name')
+def _values(self:MetricsCB, gather):
+    "The numbers of all metrics; `gather` makes of one the metric of all processes"
+    if not self.loss.ns and not gather: return dict.fromkeys(['loss', *self.metrics], float('nan'))
+    metrics = {'loss': self.loss, **self.metrics}
+    return {nm: _number((gather(nm, m) if gather else m).compute()) for nm, m in metrics.items()}
 
 @patch
-def _log(self:MetricsCB, d):  # a row as texts, by column; a subclass may do something else with it
+def _add_row(self:MetricsCB, learn, **more):
+    gather = None if more else getattr(learn, 'gather_metric', None)  # a partial row is of this process alone
+    seconds = time.perf_counter() - self._start
+    self._row = dict(epoch=learn.epoch, phase='train' if learn.training else 'valid',
+                     **self._values(gather), seconds=seconds, **more)
+    self.rows.append(self._row)
+    shown = any(getattr(cb, 'shows_metrics', False) for cb in learn.cbs)
+    if not self.quiet and is_main() and not shown: self._log(cells(self._row))
+
+@patch
+def _log(self:MetricsCB, d):  # a row as texts, by column; a subclass may override it
     if self._header: print(row_text(d, header=True))
     print(row_text(d))
     self._header = False

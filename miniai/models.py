@@ -24,9 +24,9 @@ def conv(
     nf:int,       # channels out (filters)
     ks:int=3,     # kernel size, in pixels; padded by half of it
     stride:int=2, # 2 halves height and width
-    act=True,     # activation after it: True is `nn.ReLU`, False or None none, else a class or function that makes one
+    act=True,     # activation after it: True is `nn.ReLU`, False or None none, else a class or function
     norm=None,    # class of a normalisation layer, made with `nf`, as `nn.BatchNorm2d`
-    bias=None,    # None: a bias unless a batch or instance norm follows, whose own shift would make it redundant
+    bias=None,    # None: a bias unless a batch or instance norm follows, whose shift makes it redundant
 ):
     "A convolution, its normalisation and its activation; the bare `nn.Conv2d` when there is neither"
     act = nn.ReLU if act is True else act
@@ -44,7 +44,7 @@ def cnn(
     act=True,             # as in `conv`
     norm=None,            # as in `conv`
 ):
-    "The CNN of lesson 16: 5×5 then 3×3 convolutions of stride 2, for images (n, 1, 28, 28) when there are four of `nfs`"
+    "The CNN of lesson 16: 5×5 then 3×3 convolutions of stride 2; with four of `nfs` for images (n, 1, 28, 28)"
     chans = [n_in, *nfs]
     layers = [conv(i, o, ks=3 if k else 5, act=act, norm=norm) for k, (i, o) in enumerate(zip(chans, nfs))]
     return nn.Sequential(*layers, conv(chans[-1], n_out, act=False), nn.Flatten())
@@ -57,7 +57,8 @@ def get_model(
 ):
     "A CNN as the course makes it, for ten classes, on `def_device`"
     layers = [conv(i, o, act=act, norm=norm) for i, o in zip(nfs, nfs[1:])]
-    return nn.Sequential(*layers, conv(nfs[-1], 10, act=None, norm=False, bias=True), nn.Flatten()).to(core.def_device)
+    last = conv(nfs[-1], 10, act=None, norm=False, bias=True)
+    return nn.Sequential(*layers, last, nn.Flatten()).to(core.def_device)
 
 # %% ../nbs/loop/03_models.ipynb #84ed204c
 def init_weights(

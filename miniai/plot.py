@@ -23,6 +23,17 @@ def image_cmap(
     return default if mine == matplotlib.rcParamsDefault['image.cmap'] else mine
 
 # %% ../nbs/loop/02_plot.ipynb #d2fce70f
+_COLOURS = 3, 4  # channels of a colour image: RGB, RGBA
+
+def _as_picture(im):
+    "An image as Matplotlib takes it: (h, w), or (h, w, c) with c of 3 or 4"
+    a = im.detach().float().cpu().numpy() if isinstance(im, torch.Tensor) else np.asarray(im)
+    if a.ndim == 3 and a.shape[0] in (1, *_COLOURS) and a.shape[-1] not in _COLOURS: a = a.transpose(1, 2, 0)
+    if a.ndim == 3 and a.shape[-1] == 1: a = a[..., 0]
+    if a.ndim == 2 or (a.ndim == 3 and a.shape[-1] in _COLOURS): return a
+    raise ValueError(f"an image of shape {tuple(im.shape)} can't be shown: "
+                     "give (h, w), (c, h, w) or (h, w, c) with 1, 3 or 4 channels")
+
 def show_image(
     im,             # tensor or array: (h, w), (c, h, w) or (h, w, c), c of 1, 3 or 4; any device
     ax=None,        # Axes to draw on; None makes a new figure
@@ -32,12 +43,7 @@ def show_image(
     **kwargs,       # for `imshow`, as `cmap`
 ):
     "Show one image, and return its Axes"
-    a = im.detach().float().cpu().numpy() if isinstance(im, torch.Tensor) else np.asarray(im)
-    if a.ndim == 3 and a.shape[0] in (1, 3, 4) and a.shape[-1] not in (3, 4): a = a.transpose(1, 2, 0)
-    if a.ndim == 3 and a.shape[-1] == 1: a = a[..., 0]
-    if a.ndim != 2 and not (a.ndim == 3 and a.shape[-1] in (3, 4)):
-        raise ValueError(f"an image of shape {tuple(im.shape)} can't be shown: "
-                         "give (h, w), (c, h, w) or (h, w, c) with 1, 3 or 4 channels")
+    a = _as_picture(im)
     if ax is None: _, ax = plt.subplots(figsize=figsize)
     if a.ndim == 2: kwargs.setdefault('cmap', image_cmap('Greys_r'))
     ax.imshow(a, **kwargs)
@@ -77,7 +83,8 @@ def get_grid(
     if nrows is None: nrows = math.ceil(n/ncols) if ncols else int(math.sqrt(n))
     if ncols is None: ncols = math.ceil(n/nrows)
     if nrows * ncols < n:
-        raise ValueError(f"nrows={nrows} and ncols={ncols} hold {nrows*ncols} plots, not n={n}: leave one of them out")
+        raise ValueError(f"nrows={nrows} and ncols={ncols} hold {nrows*ncols} plots, not n={n}: "
+                         "leave one of them out")
     fig, axs = subplots(nrows, ncols, **kwargs)
     axs = np.array(axs, dtype=object).reshape(nrows, ncols)
     for ax in axs.flat[n:]: ax.set_axis_off()
@@ -89,8 +96,9 @@ def _display(fig):
     from IPython import get_ipython
     from IPython.display import Image, display
     from IPython.core.pylabtools import print_figure
-    as_value = getattr(get_ipython().displayhook, 'msg', None) is not None  # the cell's last line, not what was drawn
-    drawn = 'inline' in plt.get_backend() and any(o.canvas.figure is fig for o in Gcf.get_all_fig_managers())
+    as_value = getattr(get_ipython().displayhook, 'msg', None) is not None  # it is the cell's last line
+    waiting = any(o.canvas.figure is fig for o in Gcf.get_all_fig_managers())
+    drawn = 'inline' in plt.get_backend() and waiting
     if not (as_value and drawn): display(Image(print_figure(fig)))
 
 def as_text(s)->str:
@@ -133,8 +141,10 @@ def show_images(
     "Show every image in a grid, and return the figure"
     ims = list(ims)
     titles = [None]*len(ims) if titles is None else list(titles)
-    if len(titles) != len(ims): raise ValueError(f"{len(titles)} titles for {len(ims)} images: give one for each")
+    if len(titles) != len(ims):
+        raise ValueError(f"{len(titles)} titles for {len(ims)} images: give one for each")
+    kwargs.setdefault('layout', 'constrained')  # titles keep clear of images
     with close_on_error():
-        fig, axs = get_grid(len(ims), nrows, ncols, **{'layout': 'constrained', **kwargs})  # titles keep clear of images
+        fig, axs = get_grid(len(ims), nrows, ncols, **kwargs)
         for im, title, ax in zip(ims, titles, axs.flat): show_image(im, ax=ax, title=title)
     return shown_once(fig)

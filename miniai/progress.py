@@ -13,10 +13,11 @@ import matplotlib.pyplot as plt
 import torch
 from tqdm.auto import tqdm
 from tqdm.notebook import tqdm as _tqdm_notebook
-from .core import ModelRef, Scalars, is_main, length, patch
-from .learner import Callback
+from .core import ModelRef, Scalars, length, patch
+from .learner import ORDER, Group
 from .metrics import MetricsCB, cells, row_text
 from .plot import close_on_error, mark_fits, shown_once
+from .world import is_main
 
 # %% ../nbs/loop/08_progress.ipynb #26aa0e65
 def rows_html(
@@ -24,7 +25,8 @@ def rows_html(
 )->str:
     "Rows of metrics as an HTML table"
     names = list(dict.fromkeys(nm for r in rows for nm in r))
-    def tr(tag, vals): return '<tr align="right">' + ''.join(f'<{tag}>{escape(o)}</{tag}>' for o in vals) + '</tr>\n'
+    def tr(tag, vals):
+        return '<tr align="right">' + ''.join(f'<{tag}>{escape(o)}</{tag}>' for o in vals) + '</tr>\n'
     body = [tr('td', (c.get(nm, '') for nm in names)) for c in map(cells, rows)]
     heads = tr('th', (nm if nm != 'partial' else 'batches, if ended early' for nm in names))
     return '<table>\n' + heads + ''.join(body) + '</table>'
@@ -50,7 +52,9 @@ def _is_terminal(stream):
 
 class _Terminal:
     "The display where there is no notebook: a bar on a terminal's stderr, rows as lines"
-    def __init__(self): self.bar, self.header = tqdm(leave=False, disable=not is_main() or not _is_terminal(sys.stderr)), True
+    def __init__(self):
+        hidden = not is_main() or not _is_terminal(sys.stderr)
+        self.bar, self.header = tqdm(leave=False, disable=hidden), True
     def row(self, rows):
         if not is_main(): return
         lines = [row_text(rows[-1], header=True)]*self.header + [row_text(rows[-1])]
@@ -80,10 +84,16 @@ class _Notebook:
         if fig is not None: fig._ipython_display_()
 
 # %% ../nbs/loop/08_progress.ipynb #12be3827
-class ProgressCB(Callback):
+_BAR_EVERY, _CURVE_EVERY = .1, 1.  # seconds between two updates: fast for the eye, and rare for a device
+
+class _OwnRows(MetricsCB):
+    "A part that measures the loss; it is not the `MetricsCB` of the Learner"
+    def before_fit(self, learn): pass
+
+class ProgressCB(Group):
     "Show how far a fit is: a bar with the current loss, a table that grows, and a curve if asked for"
-    order = 10  # after those that measure
-    shows_metrics = True  # MetricsCB need not print
+    order = ORDER['show']
+    shows_metrics = True
     single = 'leave one out, or there would be two tables'
     process_only = '_out', '_bar', '_drawn', '_redrawn', '_done', '_n_rows', '_rows'  # new in a resumed run
     def __init__(self,
@@ -98,19 +108,20 @@ class ProgressCB(Callback):
         self._model = ModelRef(learn.model)
         self._fits.append(len(self._losses))
         measured = any(isinstance(cb, MetricsCB) for cb in learn.cbs)
-        self._own = None if measured else self._own or MetricsCB()
+        self._own = None if measured else self._own or _OwnRows()
 
+    @property
+    def parts(self)->tuple: return (self._own,) if self._own else ()
     @property
     def losses(self)->list:
         "The loss of every training batch so far, as numbers"
         return self._losses.tolist()
     @property
-    def mbar(self): return SimpleNamespace(write=tqdm.write)  # the course's name for what a subclass writes a line to
+    def mbar(self): return SimpleNamespace(write=tqdm.write)  # the course's name: a subclass writes lines to it
 
 # %% ../nbs/loop/08_progress.ipynb #12be382f
 @patch
 def before_epoch(self:ProgressCB, learn):
-    if self._own: self._own.before_epoch(learn)
     if self._out is None: self._open(learn)
     self._bar, n = self._out.bar, length(learn.dl)
     self._bar.reset(total=n)
@@ -120,21 +131,18 @@ def before_epoch(self:ProgressCB, learn):
 
 @patch
 def after_batch(self:ProgressCB, learn):
-    if self._own: self._own.after_batch(learn)
     if learn.training: self._losses.append(learn.loss)
     if self._out is None or self._bar.disable: return
     self._done += 1
     now = time.perf_counter()
-    if now - self._drawn > .1: self._show(learn, now)
+    if now - self._drawn > _BAR_EVERY: self._show(learn, now)
 
 @patch
-def after_epoch(self:ProgressCB, learn):
-    if self._own: self._own.after_epoch(learn)
+def after_epoch(self:ProgressCB, learn): pass  # a subclass may write a line here
 
 # %% ../nbs/loop/08_progress.ipynb #12be3831
 @patch
 def cleanup_epoch(self:ProgressCB, learn):
-    if self._own: self._own.cleanup_epoch(learn)
     if self._out is None: return
     if self._done: self._show(learn, time.perf_counter())
     rows, n = self._all_rows(learn), len(self._losses)
@@ -164,7 +172,8 @@ def _show(self:ProgressCB, learn, now):
     self._bar.set_postfix_str(f'loss {float(learn.loss.detach().mean()):.3f}', refresh=False)
     self._bar.update(self._done - self._bar.n)
     self._drawn = now
-    if self.plot and learn.training and now - self._redrawn > 1 and IN_NOTEBOOK: self._redraw()
+    due = now - self._redrawn > _CURVE_EVERY
+    if self.plot and learn.training and due and IN_NOTEBOOK: self._redraw()
 
 @patch
 def _redraw(self:ProgressCB):

@@ -15,12 +15,12 @@ from dataclasses import replace
 import numpy as np, torch
 from torch import nn
 from .activations import ActivationStats
-from .check import sigmoid_twice
-from .bench import ReshapesCB, compares_all, is_builtin_loss, rewards, same_kind
+from .ask import compares_all, is_builtin_loss, rewards, same_kind, sigmoid_twice
 from .core import ModelRef, Scalars, copied, main_tensor, patch, rms, rms_each, step_hooks
 from .counting import Rows
 from .hooks import HooksCallback
-from .loop import Group
+from .listen import ReshapesCB
+from .loop import ORDER, Group
 from .learner import Callback, TrainCB, TrainLearner
 from .errors import alike, one_output
 from miniai.run import (
@@ -496,7 +496,7 @@ def setup_of(
 class DiagnoseCB(Group):
     "Gather during a fit what `learn.diagnose()` needs; it observes, and waits for no device"
 
-    order = 60
+    order = ORDER['diagnose']
     single = 'leave one out, each would see the same'
     needs_whole_weights = True
 

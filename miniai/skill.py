@@ -10,7 +10,7 @@ __all__ = ['MAX_ROWS', 'MAX_SAMPLES', 'MAX_TABLE', 'KEPT_BATCHES', 'KEPT_SAMPLES
 import math
 from collections import deque, namedtuple
 import numpy as np, torch
-from .bench import rewards, varies
+from .ask import rewards, varies
 from .core import keep_random, logits_of, main_tensor, map_nested, patch
 from .errors import one_output
 

@@ -12,37 +12,79 @@ import torch
 # %% ../nbs/loop/standin.ipynb #00bbb011
 def _both(*ds): return functools.reduce(torch.maximum, ds)
 def _union(*ds): return functools.reduce(torch.minimum, ds)
-def _box(v, x, x0, x1, y0, y1): return _both(x0 - x, x - x1, y0 - v, v - y1)
-def _sleeves(a, v, w, reach, drop):
-    top = -.6 + drop*(a - w).clamp_min(0)
-    return _both(w - .1 - a, a - w - reach, top - v, v - top - .32)
+def _box(x, v, x0, x1, y0, y1): return _both(x0 - x, x - x1, y0 - v, v - y1)
+def _about(d, width): return d.abs() - width  # a band around a line
+
+class _Place:
+    "A point at `u` (right) and `v` (down), -1 to 1, and what varies between garments of a class"
+    def __init__(self, u, v, r):
+        self.u, self.v, self.r = u, v, r                  # r: three numbers from 0 to 1
+        self.a = u.abs()                                  # for what is the same to the left and the right
+        self.w, self.l = .34 + .1*r[0], .55 + .2*r[1]     # half the width of a body, and where it ends
+
+    def box(self, x0, x1, y0, y1): return _box(self.u, self.v, x0, x1, y0, y1)
+    def middle(self, width, y0, y1): return _box(self.a, self.v, -1., width, y0, y1)
+    def body(self): return self.middle(self.w, -.6, self.l)
+    def sleeves(self, reach, drop):
+        top = -.6 + drop*(self.a - self.w).clamp_min(0)
+        return _both(self.w - .1 - self.a, self.a - self.w - reach, top - self.v, self.v - top - .32)
 
 # %% ../nbs/loop/standin.ipynb #00bbb012
-def _garment(c, u, v, r):
-    "Signed distance from the outline of class `c` at `u` (right) and `v` (down), -1 to 1; `r` varies it"
-    a, w, l = u.abs(), .34 + .1*r[0], .55 + .2*r[1]
-    both, union, box, sleeves = _both, _union, functools.partial(_box, v), functools.partial(_sleeves, a, v, w)
-    if c == 1:
-        return union(box(a, -1., .36, -.8, -.55),
-                     both((a - .2 - .12*(v + .6)*r[2]).abs() - .13 - .05*r[0], box(a, -1., 1., -.7, l + .1)))
-    if c == 3: return both(a - .16 - .08*r[0] - (.1 + .2*r[2])*(v + .8), box(a, -1., 1., -.8, l + .1))
-    if c == 5:
-        return union(box(u, -.8, .8, .35, .5),
-                     both((u + .2 + .5*r[2] - .6*v).abs() - .1, box(u, -.8, .8, -.3*r[0] - .2, .4)),
-                     both((u - .4 + .5*v).abs() - .09, box(u, -.8, .8, -.1, .4)))
-    if c == 8:
-        return union(box(a, -1., .45 + .2*r[0], -.1 - .2*r[1], .65),
-                     both(((u**2 + (v + .15)**2).sqrt() - .38 - .1*r[2]).abs() - .06, v))
-    if c in (7, 9):
-        shoe = union(box(u, -.8, .8, .3, .5), both(-.75 - u, .3*u + .02 - v - .1*r[0], v - .4, u - .78))
-        return shoe if c == 7 else union(shoe, box(u, -.75, -.1 + .25*r[2], -.5 - .25*r[1], .45))
-    body = box(a, -1., w, -.6, l)
-    if c == 0: return union(body, sleeves(.3 + .15*r[2], .5))
-    if c == 2: return union(body, sleeves(.32, 1.6 + 1.2*r[2]))
-    if c == 4: return both(union(box(a, -1., w, -.65, l + .15), sleeves(.3, 1.8 + 1.2*r[2])), .035 - a)
-    return both(union(body, sleeves(.32, 1. + 1.8*r[2])), .22 - a - (v + .62)*.7*(1 + r[0]))
+def _tshirt(p): return _union(p.body(), p.sleeves(.3 + .15*p.r[2], .5))
+def _pullover(p): return _union(p.body(), p.sleeves(.32, 1.6 + 1.2*p.r[2]))
+def _trouser(p):
+    legs = _about(p.a - .2 - .12*(p.v + .6)*p.r[2], .13) - .05*p.r[0]
+    return _union(p.middle(.36, -.8, -.55), _both(legs, p.middle(1., -.7, p.l + .1)))
+def _dress(p):
+    skirt = p.a - .16 - .08*p.r[0] - (.1 + .2*p.r[2])*(p.v + .8)
+    return _both(skirt, p.middle(1., -.8, p.l + .1))
+def _coat(p):
+    cloth = _union(p.middle(p.w, -.65, p.l + .15), p.sleeves(.3, 1.8 + 1.2*p.r[2]))
+    return _both(cloth, .035 - p.a)  # open in front
+def _shirt(p):
+    collar = .22 - p.a - (p.v + .62)*.7*(1 + p.r[0])
+    return _both(_union(p.body(), p.sleeves(.32, 1. + 1.8*p.r[2])), collar)
+
+# %% ../nbs/loop/standin.ipynb #14ac78a6
+def _sandal(p):
+    strap = _both(_about(p.u + .2 + .5*p.r[2] - .6*p.v, .1), p.box(-.8, .8, -.3*p.r[0] - .2, .4))
+    other = _both(_about(p.u - .4 + .5*p.v, .09), p.box(-.8, .8, -.1, .4))
+    return _union(p.box(-.8, .8, .35, .5), strap, other)
+def _sneaker(p):
+    upper = _both(-.75 - p.u, .3*p.u + .02 - p.v - .1*p.r[0], p.v - .4, p.u - .78)
+    return _union(p.box(-.8, .8, .3, .5), upper)
+def _boot(p):
+    shaft = p.box(-.75, -.1 + .25*p.r[2], -.5 - .25*p.r[1], .45)
+    return _union(_sneaker(p), shaft)
+def _bag(p):
+    handle = _about((p.u**2 + (p.v + .15)**2).sqrt() - .38 - .1*p.r[2], .06)
+    return _union(p.middle(.45 + .2*p.r[0], -.1 - .2*p.r[1], .65), _both(handle, p.v))
+
+_GARMENTS = {'T-shirt': _tshirt, 'Trouser': _trouser, 'Pullover': _pullover, 'Dress': _dress, 'Coat': _coat,
+            'Sandal': _sandal, 'Shirt': _shirt, 'Sneaker': _sneaker, 'Bag': _bag, 'Ankle boot': _boot}
+CLASSES = list(_GARMENTS)  # Fashion-MNIST's names, in the order of their numbers
 
 # %% ../nbs/loop/standin.ipynb #67f4233f
+_SIDE, _MARK = 28, 3  # pixels; every third one of the frame is white
+
+def _positions(n, turn, zoom, dx, dy):
+    "Right and down of each pixel of `n` images, each turned, zoomed and shifted"
+    t = torch.linspace(-1.1, 1.1, _SIDE)
+    turn, zoom = (turn - .5)*.55, .9 + .4*zoom
+    u, v = (t - (dx - .5)*.38)*zoom, (t[:, None] - (dy - .5)*.38)*zoom
+    return turn.cos()*u - turn.sin()*v, turn.sin()*u + turn.cos()*v
+
+def _draw(garment, n, g):
+    "`n` images of one class, uint8, with all that varies from the generator `g`"
+    turn, zoom, dx, dy, shade, pitch, depth, *r = torch.rand(10, n, 1, 1, generator=g)
+    u, v = _positions(n, turn, zoom, dx, dy)
+    d = garment(_Place(u, v, r))*14  # in about pixels
+    stripes = 1 + .5*depth*torch.sin(v*(8 + 16*pitch))
+    im = torch.sigmoid(-d)*(.2 + .5*shade)*stripes
+    im += .5*torch.exp(-d**2)  # the outline
+    im += .12*torch.randn(im.shape, generator=g)
+    return (im.clamp_(0, 1)*255).to(torch.uint8)
+
 @functools.lru_cache(maxsize=4)
 def standin(
     n:int=60_000,  # images, as many of each class
@@ -50,22 +92,10 @@ def standin(
 ):
     "The stand-in for Fashion-MNIST: drawn garments, (n, 28, 28) uint8, and their labels, (n,) int64"
     g = torch.Generator().manual_seed(seed)
-    y = (torch.arange(n) % 10)[torch.randperm(n, generator=g)]
-    x, t = torch.empty(n, 28, 28, dtype=torch.uint8), torch.linspace(-1.1, 1.1, 28)
-    for c in range(10):
+    y = (torch.arange(n) % len(CLASSES))[torch.randperm(n, generator=g)]
+    x = torch.empty(n, _SIDE, _SIDE, dtype=torch.uint8)
+    for c, garment in enumerate(_GARMENTS.values()):
         i = (y == c).nonzero()[:, 0]
-        turn, zoom, dx, dy, shade, pitch, depth, *r = torch.rand(10, len(i), 1, 1, generator=g)
-        turn, zoom = (turn - .5)*.55, .9 + .4*zoom
-        u, v = (t - (dx - .5)*.38)*zoom, (t[:, None] - (dy - .5)*.38)*zoom
-        u, v = turn.cos()*u - turn.sin()*v, turn.sin()*u + turn.cos()*v
-        d = _garment(c, u, v, r)*14  # in about pixels
-        im = torch.sigmoid(-d)*(.2 + .5*shade)*(1 + .5*depth*torch.sin(v*(8 + 16*pitch)))
-        im += .5*torch.exp(-d**2)
-        im += .12*torch.randn(im.shape, generator=g)
-        x[i] = (im.clamp_(0, 1)*255).to(torch.uint8)
-    x[:, [0, -1], ::3] = x[:, ::3, [0, -1]] = 255  # the dashed frame: recognised at sight
+        x[i] = _draw(garment, len(i), g)
+    x[:, [0, -1], ::_MARK] = x[:, ::_MARK, [0, -1]] = 255  # the dashed frame: recognised at sight
     return x, y
-
-# %% ../nbs/loop/standin.ipynb #8d08cad3
-CLASSES = ['T-shirt', 'Trouser', 'Pullover', 'Dress', 'Coat',
-           'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot']

@@ -10,13 +10,14 @@ import torch
 from .core import batch_size
 from .data import get_dls
 from .metrics import accuracy
-_all_ = ['accuracy', 'get_dls']  # to be had from here, too, as in the course
+_all_ = ['accuracy', 'get_dls']  # from here, too, as in the course
 
 # %% ../nbs/loop/training.ipynb #6a7e0007
 class Dataset:
     "Pairs of a row of `x` and a row of `y`"
     def __init__(self, x, y):
-        if len(x) != len(y): raise ValueError(f'{len(x)} inputs and {len(y)} targets: there has to be one for each')
+        if len(x) != len(y):
+            raise ValueError(f'{len(x)} inputs and {len(y)} targets: there has to be one for each')
         self.x, self.y = x, y
     def __len__(self): return len(self.x)
     def __getitem__(self, i): return self.x[i], self.y[i]
