@@ -9,7 +9,7 @@ from pages import options, reading_order
 from prose import counts, decimals
 
 ROOT = host.ROOT
-EXPORTED, KILOBYTES = .45, 400  # at most: share of exported cells, size of a notebook
+EXPORTED, KILOBYTES = .6, 420  # at most: share of exported cells, size of a notebook
 THREADS = 2  # of the kernels that stored outputs come from; with another number whole runs differ
 INSIDE = ('loop', 'learner')  # the modules that may touch what is private in a Learner
 
@@ -48,10 +48,13 @@ def modules():
 
 def imported_from(o, within):
     "(module, names) of `from … import …`; `within`: the sub-package that relative ones begin in"
-    if not o.level and (o.module or '').split('.')[0] != 'miniai': return []
-    module, names = (o.module or '').removeprefix('miniai').lstrip('.'), [a.name for a in o.names]
+    path, names = o.module or '', [a.name for a in o.names]
+    if not o.level and path.split('.')[0] != 'miniai': return []
+    module = path.removeprefix('miniai').lstrip('.')
     if o.level == 1 and within: module = f'{within}.{module}'.rstrip('.')
-    return [(module, names)] if module else [(nm, []) for nm in names]
+    if not module: return [(nm, []) for nm in names]
+    pages = [f'{module}.{nm}' for nm in names if f'{module}.{nm}' in modules()]  # `from .rules import data`
+    return [(o, []) for o in pages] or [(module, names)]
 
 def imported_by_name(o):
     "(module, []) of `import_module('miniai.…')`"

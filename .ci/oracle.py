@@ -41,8 +41,11 @@ def of_questions(env):
 
 def of_verdicts(env):
     for kind in env['FAULTS']:
-        yield from ((kind, arch, s) for arch in env['ARCHS'] if env['applies'](kind, arch) for s in range(len(env['FAULTS'][kind])))
+        strengths = range(len(env['FAULTS'][kind]))
+        yield from ((kind, arch, s) for arch in env['ARCHS'] if env['applies'](kind, arch) for s in strengths)
     yield from (('', arch, lr) for arch in env['ARCHS'] for lr in (1, 1.5))
+
+ENVS, KEYS = {}, dict(outside=of_outside, questions=of_questions, verdicts=of_verdicts)
 
 def learner(proof, key):
     "A Learner and its number of epochs; or one that was trained already, and None"
@@ -57,10 +60,13 @@ def learner(proof, key):
     d = f(**repair) if fixed else f()
     Own, TensorLoader = env['TrainLearner'], env['TensorLoader']
     if d.get('no_zero_grad'): Own = type('NoZero', (Own,), dict(zero_grad=lambda self: None))
-    dls = [TensorLoader(*d['train'], bs=d['bs'], shuffle=d['shuffle']), TensorLoader(*d['valid'], bs=256)]
-    return Own(d['model'], dls, d['loss'], d['lr'], [env['MetricsCB'](quiet=True), env['DiagnoseCB']()], d['opt']), d['epochs']
+    train = TensorLoader(*d['train'], bs=d['bs'], shuffle=d['shuffle'])
+    dls = [train, TensorLoader(*d['valid'], bs=256)]
+    cbs = [env['MetricsCB'](quiet=True), env['DiagnoseCB']()]
+    return Own(d['model'], dls, d['loss'], d['lr'], cbs, d['opt']), d['epochs']
 
-def says_of(findings): return [[f.severity, f.kind, f.layer, f.first_batch, f.evidence, f.cause, f.advice] for f in findings]
+def says_of(findings):
+    return [[f.severity, f.kind, f.layer, f.first_batch, f.evidence, f.cause, f.advice] for f in findings]
 
 def told(job):
     "What is said of one run"
@@ -87,37 +93,49 @@ def told_again(path):
     try: return name, dict(found=says_of(apply_rules(pickle.loads(path.read_bytes()))))
     except Exception as e: return name, dict(error=f'{type(e).__name__}: {e}')
 
-def differences(before, now):
-    for name in now:
-        a, b = before.get(name), now[name]
-        if a is None or 'error' in a or 'error' in b:
-            if a != b: yield f'{name}\n  - {a}\n  + {b}'
-            continue
-        for part in b:
-            lost, new = [o for o in a[part] if o not in b[part]], [o for o in b[part] if o not in a[part]]
-            if lost or new or a[part] != b[part]: yield '\n'.join([f'{name}: {part}' + ('' if lost or new else ': another order'), *(f'  - {o}' for o in lost), *(f'  + {o}' for o in new)])
+def of_run(name, a, b):
+    "What differs in one run"
+    if a == b: return
+    if a is None or 'error' in {**a, **b}:
+        yield f'{name}\n  - {a}\n  + {b}'
+        return
+    for part in b:
+        if a[part] == b[part]: continue
+        lost, new = ([o for o in x[part] if o not in y[part]] for x, y in ((a, b), (b, a)))
+        order = '' if lost or new else ': another order'
+        yield '\n'.join([f'{name}: {part}{order}', *(f'  - {o}' for o in lost), *(f'  + {o}' for o in new)])
 
-if __name__ == '__main__':
+def differences(before, now): return [d for name in now for d in of_run(name, before.get(name), now[name])]
+
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('what', choices=('store', 'compare', 'rules'))
     parser.add_argument('file', nargs='?', default=FIXTURE, type=Path)
-    parser.add_argument('--every', type=int, default=1)
-    parser.add_argument('--runs')
-    parser.add_argument('--only', default='')
-    a = parser.parse_args()
+    parser.add_argument('--every', type=int, default=1, help='one run in so many')
+    parser.add_argument('--only', default='', help='runs whose name contains this')
+    parser.add_argument('--runs', help='folder to keep the runs in, or to take them from')
+    return parser.parse_args()
+
+def all_runs(args):
+    ENVS.update({nm: definitions(nm) for nm in UNTIL})
+    found = ((nm, key, args.runs) for nm in UNTIL for key in list(KEYS[nm](ENVS[nm]))[::args.every])
+    return [o for o in found if args.only in '/'.join(map(str, (o[0], *o[1])))]
+
+def main():
+    args = arguments()
+    import miniai.all  # all methods of a Learner
     os.environ.setdefault('OMP_NUM_THREADS', '1')
     os.environ['MINIAI_STRICT'] = '1'
-    if a.runs: Path(a.runs).mkdir(exist_ok=True, parents=True)
-    if a.what == 'rules':
-        import miniai.diagnose
-        with get_context('fork').Pool(2) as pool: now = dict(pool.imap_unordered(told_again, [o for o in sorted(Path(a.runs).glob('*.pkl')) if a.only in o.name], chunksize=20))
-    else:
-        ENVS = {nm: definitions(nm) for nm in UNTIL}
-        todo = [(nm, key, a.runs) for nm in UNTIL for key in list(globals()[f'of_{nm}'](ENVS[nm]))[::a.every]]
-        todo = [o for o in todo if a.only in '/'.join(map(str, (o[0], *o[1])))]
-        with get_context('fork').Pool(2) as pool: now = dict(pool.imap_unordered(told, todo, chunksize=1))
+    if args.runs: Path(args.runs).mkdir(exist_ok=True, parents=True)
+    if args.what == 'rules': f, todo = told_again, [o for o in sorted(Path(args.runs).glob('*.pkl')) if args.only in o.name]
+    else: f, todo = told, all_runs(args)
+    with get_context('fork').Pool(2) as pool: now = dict(pool.imap_unordered(f, todo, chunksize=1))
     print(len(now), 'runs,', sum('error' in o for o in now.values()), 'of which raise')
-    if a.what == 'store': a.file.write_bytes(gzip.compress(json.dumps(now, indent=0, sort_keys=True).encode(), mtime=0)); sys.exit()
-    found = list(differences(json.loads(gzip.decompress(a.file.read_bytes())), now))
+    if args.what == 'store':
+        args.file.write_bytes(gzip.compress(json.dumps(now, indent=0, sort_keys=True).encode(), mtime=0))
+        return
+    found = differences(json.loads(gzip.decompress(args.file.read_bytes())), now)
     print('\n'.join([*found[:60], f'{len(found)} differ']))
     sys.exit(bool(found))
+
+if __name__ == '__main__': main()

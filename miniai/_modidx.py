@@ -1043,6 +1043,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'miniai.record._all_rows_equal': ('diagnosis/record.html#_all_rows_equal', 'miniai/record.py'),
                                'miniai.record._frozen_norm': ('diagnosis/record.html#_frozen_norm', 'miniai/record.py'),
                                'miniai.record._has_columns': ('diagnosis/record.html#_has_columns', 'miniai/record.py'),
+                               'miniai.record._ids': ('diagnosis/record.html#_ids', 'miniai/record.py'),
                                'miniai.record._in_eval_mode': ('diagnosis/record.html#_in_eval_mode', 'miniai/record.py'),
                                'miniai.record._moved_alike': ('diagnosis/record.html#_moved_alike', 'miniai/record.py'),
                                'miniai.record._note_values': ('diagnosis/record.html#_note_values', 'miniai/record.py'),

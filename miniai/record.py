@@ -251,14 +251,16 @@ def weight_tensors(
 @patch
 def _note_params(self:UpdateRecord, model, opt):
     "What the optimizer knows, what is frozen, and which rows begin alike"
-    known = {id(p) for g in getattr(opt, 'param_groups', []) for p in g['params']}
-    self.strangers = len(known - {id(p) for p in model.parameters()})
+    known = _ids(p for g in getattr(opt, 'param_groups', []) for p in g['params'])
+    self.strangers = len(known - _ids(model.parameters()))
     self.frozen = [nm for nm, p in self.weights.items() if not p.requires_grad or id(p) not in known]
     self.off = [nm for nm in self.frozen if not self.weights[nm].requires_grad]
     self.untrained = [nm for nm in self.off if looks_new(self.weights[nm])]
     self._sums = {nm: _sums(self.weights[nm]) for nm in self.frozen}
     if not self.looks.n: self._first_rows = self._rows_alike()
     self.alike = dict.fromkeys(self._first_rows, True)
+
+def _ids(params): return {id(p) for p in params}
 
 @patch
 def _rows_alike(self:UpdateRecord):
