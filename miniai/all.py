@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../nbs/index.ipynb #080bc7d9
 from .core import *
+from .world import *
 from .data import *
 from .plot import show_image, subplots, get_grid, show_images
 from .models import *
@@ -17,7 +18,7 @@ from .progress import *
 from .logs import CSVLogCB, EarlyStopCB, TensorBoardCB
 from .hooks import *
 from .activations import *
-from .probe import CapturePreds, Predictions
+from .probe import CapturePreds, Predictions, first_transformed
 from .check import Verdict, Verdicts
 from .run import Run
 from .record import DiagnoseCB
@@ -29,6 +30,8 @@ from .schedule import *
 from .optim import *
 from .init import *
 from .resnet import *
+from .augment import *
+from .predict import *
 from .checkpoint import CheckpointCB
 from .scale import ClipGradCB, CompileCB, EMACB, GradAccumCB, MixedPrecision
 from .processes import AccelerateCB
