@@ -53,8 +53,11 @@ def imported_from(o, within):
     module = path.removeprefix('miniai').lstrip('.')
     if o.level == 1 and within: module = f'{within}.{module}'.rstrip('.')
     if not module: return [(nm, []) for nm in names]
-    pages = [f'{module}.{nm}' for nm in names if f'{module}.{nm}' in modules()]  # `from .rules import data`
-    return [(o, []) for o in pages] or [(module, names)]
+    return pages(module, names) or [(module, names)]
+
+def pages(module, names):
+    "The modules among the names, as in `from .rules import data`"
+    return [(f'{module}.{nm}', []) for nm in names if f'{module}.{nm}' in modules()]
 
 def imported_by_name(o):
     "(module, []) of `import_module('miniai.…')`"

@@ -1,15 +1,18 @@
-"""What `check` and `diagnose` say of every situation of the proofs, to the word: python .ci/oracle.py store | compare [FILE] [--every K] [--runs DIR]
+"""What `check` and `diagnose` say of every situation of the proofs, to the word:
 
-A refactoring leaves it as it is. `store` writes the file, `compare` makes the same runs and lists what differs (on one machine: on another
-processor numbers differ in their last digits). `--every K` compares one run in K. `--runs DIR` keeps each run there, so that rules alone
-can be compared in seconds: `rules FILE --runs DIR` applies them to what was kept."""
+    python .ci/oracle.py store | compare [FILE] [--every K] [--only NAME] [--runs DIR]
+
+A refactoring leaves it as it is. `store` writes the file, `compare` makes the same runs and lists what differs
+(on one machine: on another processor numbers differ in their last digits). `--every K` compares one run in K.
+`--runs DIR` keeps each run there, so that rules alone can be compared in seconds: `rules FILE --runs DIR`."""
 import argparse, gzip, json, os, pickle, sys, warnings
 from multiprocessing import get_context
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURE = ROOT/'.ci/oracle.json.gz'
-UNTIL = dict(outside='0a500031', questions='9b000020', verdicts='e3020b24+1')  # what stands in these cells and above defines the runs
+# what stands in these cells and above defines the runs
+UNTIL = dict(outside='0a500031', questions='9b000020', verdicts='e3020b24+1')
 
 def definitions(name):
     "The names that the code cells of a proof define, up to where its runs begin"
@@ -26,7 +29,7 @@ def definitions(name):
     return env
 
 def of_outside(env):
-    "Each situation as it is; and faults, so that each meets every fifth situation that it fits, at least three"
+    "Each situation as it is, and with faults: each in every fifth situation that it fits, at least three"
     kinds = {}
     for nm in env['SITUATIONS']:
         env['set_seed'](1000)
@@ -93,6 +96,8 @@ def told_again(path):
     try: return name, dict(found=says_of(apply_rules(pickle.loads(path.read_bytes()))))
     except Exception as e: return name, dict(error=f'{type(e).__name__}: {e}')
 
+def without(a, b): return [o for o in a if o not in b]
+
 def of_run(name, a, b):
     "What differs in one run"
     if a == b: return
@@ -101,14 +106,15 @@ def of_run(name, a, b):
         return
     for part in b:
         if a[part] == b[part]: continue
-        lost, new = ([o for o in x[part] if o not in y[part]] for x, y in ((a, b), (b, a)))
+        lost, new = without(a[part], b[part]), without(b[part], a[part])
         order = '' if lost or new else ': another order'
         yield '\n'.join([f'{name}: {part}{order}', *(f'  - {o}' for o in lost), *(f'  + {o}' for o in new)])
 
 def differences(before, now): return [d for name in now for d in of_run(name, before.get(name), now[name])]
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument('what', choices=('store', 'compare', 'rules'))
     parser.add_argument('file', nargs='?', default=FIXTURE, type=Path)
     parser.add_argument('--every', type=int, default=1, help='one run in so many')
@@ -127,8 +133,8 @@ def main():
     os.environ.setdefault('OMP_NUM_THREADS', '1')
     os.environ['MINIAI_STRICT'] = '1'
     if args.runs: Path(args.runs).mkdir(exist_ok=True, parents=True)
-    if args.what == 'rules': f, todo = told_again, [o for o in sorted(Path(args.runs).glob('*.pkl')) if args.only in o.name]
-    else: f, todo = told, all_runs(args)
+    kept = sorted(Path(args.runs).glob('*.pkl')) if args.what == 'rules' else []
+    f, todo = (told_again, [o for o in kept if args.only in o.name]) if kept else (told, all_runs(args))
     with get_context('fork').Pool(2) as pool: now = dict(pool.imap_unordered(f, todo, chunksize=1))
     print(len(now), 'runs,', sum('error' in o for o in now.values()), 'of which raise')
     if args.what == 'store':

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 ROOT = Path(__file__).resolve().parent.parent
-GUIDES = ('what_can_go_wrong', 'glossary', 'coming_from', 'recipes')  # what a search should find first
+GUIDES = ('what_can_go_wrong', 'nothing_found', 'glossary', 'notation', 'coming_from', 'recipes', 'in_100_lines')  # what a search should find first
 
 @cache
 def settings():

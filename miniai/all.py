@@ -8,6 +8,7 @@ __all__ = []
 # %% ../nbs/index.ipynb #080bc7d9
 from .core import *
 from .world import *
+from .observed import *
 from .data import *
 from .plot import show_image, subplots, get_grid, show_images
 from .models import *

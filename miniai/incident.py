@@ -56,7 +56,7 @@ def _plain(o):
 _guarded = weakref.WeakValueDictionary()  # file: the Learner that wrote it
 
 class NaNGuardCB(HooksCallback):
-    "Stop the fit at the first NaN or infinity in a training batch, and keep what reproduces it; `incident` says where"
+    "Stop the fit at the first NaN or infinity, and keep what reproduces it; `incident` says where"
 
     order = 70
 
@@ -64,7 +64,7 @@ class NaNGuardCB(HooksCallback):
         self,
         path='incident.pt',  # file to write; None: only stop
         mods=None,  # names or modules to look at; None: all layers without children
-        gradients: bool = True,  # look at gradients; False with a gradient scaler, which lets them overflow on purpose
+        gradients: bool = True,  # False with a gradient scaler, which lets them overflow on purpose
     ):
         super().__init__(self._look, lambda m: not any(m.children()), mods=mods)
         self.path, self.gradients, self.incident = path, gradients, None

@@ -233,7 +233,7 @@ def lesson(
     seed: int = 42,  # of the weights
     out='lesson.html',  # the report: a file, or a folder
 ) -> Learner:
-    "Train the lesson's net, then as the diagnosis advises, and write a report of both; returns the first Learner"
+    "Train the lesson's net, then as advised, and write a report of both; returns the first Learner"
     if epochs < 1: raise ValueError(f"epochs={epochs}: one or more, as in lesson(3)")
     if not lr > 0: raise ValueError(f"lr={lr}: a learning rate is a number above 0")
     more = _processes()

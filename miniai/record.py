@@ -90,7 +90,7 @@ def has_custom_step(
 def has_custom_loss(
     learn,  # likewise
 ) -> bool:
-    "Whether `loss_func` is a custom function, of predictions and targets: it can be called again, and asked what it wants"
+    "Whether `loss_func` is a custom function of predictions and targets, which can be called again"
     return not (has_custom_step(learn) or is_builtin_loss(learn.loss_func))
 
 # %% ../nbs/diagnosis/05_record.ipynb #05f6039a
@@ -209,7 +209,7 @@ def usual_size(
 def looks_new(
     w,  # weight tensor
 ) -> bool:
-    "Whether its values are spread as PyTorch's layers draw them, evenly between limits that training soon crosses"
+    "Whether its values are spread as PyTorch's layers draw them, evenly between two limits"
     usual = usual_size(tuple(w.shape))
     size, largest = rms(w)/usual, w.detach().abs().max()/(usual*math.sqrt(3))
     return w.numel() > 15 and bool(0.8 < size < 1.2) and bool(0.85 < largest <= 1.0001)
@@ -326,7 +326,7 @@ def cleanup_fit(self: UpdateRecord, learn):
     self._drop()
     self.weights = {nm: _shape(p) for nm, p in self.weights.items()}  # so that no model is kept alive
 
-def _shape(o): return tuple(o.shape) if isinstance(o, torch.Tensor) else o  # during a fit tensors, then their shapes
+def _shape(o): return tuple(o.shape) if isinstance(o, torch.Tensor) else o  # in a fit tensors, then shapes
 
 @patch
 def part(self: UpdateRecord) -> Updates:

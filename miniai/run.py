@@ -60,7 +60,7 @@ INPUTS = Columns('mean std zeros spread')
 def about_input(
     x,  # a batch
 ) -> torch.Tensor:
-    "Mean, standard deviation, share of zeros; the widest column's standard deviation over the median one: `INPUTS`"
+    "Mean, standard deviation, share of zeros; spread of the widest column over the median one: `INPUTS`"
     x = x.detach().float()
     stds = column_stds(x)
     return INPUTS.row(
@@ -91,7 +91,7 @@ def about_outputs(
     preds,
     y,  # predictions, targets
 ) -> torch.Tensor:
-    "Least and largest prediction, share of exact zeros; of targets also the largest row sum, the share of 0 and 1, and whether all are whole: `OUTPUTS`"
+    "What predictions range over; what targets do, their largest row sum, how many are 0 or 1: `OUTPUTS`"
     p, t = preds.detach().float(), y.detach().float()
     row_sum = t.flatten(1).sum(1).amax() if t.ndim > 1 else t.amax()
     return OUTPUTS.row(
@@ -177,7 +177,7 @@ class Updates:
 
     @property
     def ratio(self):
-        "(looks, k) update over weights; weights that begin near zero on purpose count as the size that PyTorch gives such a tensor"
+        "(looks, k) update over weights, of which none count as smaller than what PyTorch begins with"
         floor = 1e-12 if self.scales is None else np.maximum(self.scales, 1e-12)
         return self.updates/np.maximum(self.sizes, floor)
 
@@ -285,7 +285,7 @@ class Run:
 
     @property
     def first(self) -> float:
-        "The loss at the beginning: of the first batch; if that was low by chance, the lower quartile of the first eight"
+        "Loss of the first batch; if that was low by chance, the lower quartile of the first eight"
         first, few = float(self.loss[0]), self.loss[:8]
         return (
             max(first, min(float(np.quantile(few, 0.25)), 3*abs(first)))
@@ -337,7 +337,7 @@ def a_run(
     lr=0.1,  # a number, or one for each batch
     bounded=(),
     layers=(),  # of `LayerRun`
-    **parts,  # fields of `Batches`, `Updates`, `Epochs`, `Setup` and `Run`, by name: `names=['w'], grads=…, decay=.1`
+    **parts,  # fields of the parts and of `Run`, by name: `names=['w'], grads=…, decay=.1`
 ) -> Run:
     "A healthy run drawn by hand, but for what is passed: to try a rule on"
     loss = np.linspace(2, 0.2, 60) if loss is None else np.asarray(loss, float)

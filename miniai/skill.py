@@ -47,7 +47,7 @@ class Skill(namedtuple('Skill', _fields, defaults=(math.nan, math.nan, math.nan,
 
 # %% ../nbs/diagnosis/04_skill.ipynb #11c0000a
 class Tally:
-    "Counts, over the batches of an epoch, how predictions and targets go together; nothing waits until `skill`"
+    "Counts how predictions and targets of an epoch go together; nothing waits until `skill`"
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ def _numbers(self: Tally, p, y):
     self.sums = self.sums + torch.stack([known.float(), p, y, p*p, y*y, p*y]).sum(1)  # (6, columns)
 
 def _limit(y):
-    "Five times the typical distance: a few values far out would decide alone; none where a batch is too small to tell"
+    "Five times the typical distance, or a few values far out would decide; none for a small batch"
     far = 5*y.abs().mean()
     return torch.where(far > 0, far, math.inf) if len(y) > 7 else torch.full_like(far, math.inf)
 
@@ -170,7 +170,7 @@ def merge(self:Tally,
 
 # %% ../nbs/diagnosis/04_skill.ipynb #11c00048
 def _counts_of_classes(c, first, *others):
-    "Table of predictions by labels, if there is one; how often each label and each prediction came; hits by class"
+    "Table of predictions by labels, if there is one; counts of labels, of predictions, of hits"
     if others: return None, *(o[1:] for o in (first, *others))
     table = first.reshape(c + 3, c)[1:]
     return table, table.sum(1), table[:c].sum(0), table.diagonal()
@@ -210,7 +210,7 @@ def permutation_test(
     loss_func,  # of predictions and targets
     n_times: int = 20,  # permutations of a batch
 ) -> Skill:
-    "Whether the loss is lower with the right targets than with those of other samples; None if nobody can tell"
+    "Whether the loss is lower with the right targets than with others; None if nobody can tell"
     draws, right, means, spread, n = torch.Generator().manual_seed(0), 0.0, 0.0, 0.0, 0
     try:
         for preds, targets in batches:

@@ -75,7 +75,7 @@ STILL_HIGH, AS_HIGH = 0.6, 0.97  # of the first loss: the run has not got far; i
 def rewards_wrong(
     run,  # `Run`
 ) -> bool:
-    "Whether the loss falls while the predictions get worse than chance; or falls far below 0, or is higher for right answers, and they are no better"
+    "Whether the loss falls while predictions get worse than chance, or rewards what is no better"
     last = run.last_skill
     if last is None or not run.last < run.first: return False
     if last.z < -6 and last.value < -0.15: return True
@@ -89,7 +89,7 @@ def rewards_wrong(
 def knows_nothing(
     run,  # `Run`
 ):
-    "Evidence that predictions and targets have nothing to do with each other; '' where it learns too little to be judged; None where it knows something, or nobody can tell"
+    "Evidence that predictions say nothing of targets; '' where too little is known; None where they do"
     if not _can_be_judged(run): return None
     first, last, valid = skill_when_new(run), run.last_skill, run.valid_skill
     # validation on the training data sees what was memorised, too

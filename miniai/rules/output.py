@@ -134,7 +134,7 @@ def mismatch(
     cause,
     advice,  # as in a `Finding`
 ):
-    "A decorator for a question: of `Ranges` and a `Run`, it returns the evidence that an output doesn't fit, or None"
+    "A decorator for a question: from `Ranges` and a `Run` to evidence that an output doesn't fit"
 
     def add(f):
         MISMATCHES.append(lambda o, run: (evidence := f(o, run)) and Reason(evidence, cause, advice))

@@ -29,7 +29,7 @@ def other_scale(
 
 # %% ../../nbs/diagnosis/rules/validation.ipynb #13200013
 class Labels:
-    "What is known of training and validation labels: the skill of new training samples, of the last training epoch, of validation"
+    "What is known of labels: skill of new training samples, of the last training epoch, of validation"
 
     def __init__(self, run):
         self.first, self.last, self.valid = skill_when_new(run), run.last_skill, run.valid_skill
@@ -235,7 +235,8 @@ def overfitting(run):
     rises = any(rise > least and train/late < most for least, most in RISES)
     if not gap and (not rises or late - valid[k] < .02*run.first): return
     skills = f'; of 1, its skill is {gap[0]:.2f} on training samples and {gap[1]:.2f} on others' if gap else ''
-    seen = f'the validation loss went from {valid[k]:.3g} after epoch {k} to {late:.3g}, while the training loss fell to {train:.3g}{skills}'
+    went = f'the validation loss went from {valid[k]:.3g} after epoch {k} to {late:.3g}'
+    seen = f'{went}, while the training loss fell to {train:.3g}{skills}'
     severity = 'note' if not gap and _only_surer(run, rise) else ''
     yield Finding(int(at[k]), seen, None, float(rise), validation_curve(run), severity)
 
