@@ -60,7 +60,6 @@ class Verdicts(list):
         "The names of the checks that failed"
         return [v.name for v in self if v.ok is False]
 
-# %% ../nbs/trying/03_verdicts.ipynb #11b00010
 def first_names(
     names,   # of parameters, say
     most=4,  # so many
