@@ -88,7 +88,7 @@ def verdict(
     needs=(),          # names of checks: where one of them failed, this one could only fail as well
     of_learner=False,  # it gets the Learner itself, and not a `Bench`
 ):
-    "A decorator that adds a function of a `Bench` to `CHECKS`; it returns `ok(…)`, `fail(…)` or `skip(…)`"
+    "A decorator that adds a function of a `Bench` to `CHECKS`; it returns `ok`, `fail` or `skip`"
     def add(f):
         @wraps(f)
         def ask(bench): return replace(f(bench), name=name)
