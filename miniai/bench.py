@@ -17,8 +17,6 @@ from .keywords import KeywordCB
 from .learner import TrainCB, TrainLearner
 from .listen import RESHAPES, Functions, ReshapesCB, mixes
 from .probe import grab, predict_batch, probe, run_step
-
-# %% ../nbs/trying/02_bench.ipynb #b9976e3c
 _all_ = ['compares_all', 'is_builtin_loss', 'rewards', 'same_kind', 'varies',  # of `ask`
          'RESHAPES', 'Functions', 'ReshapesCB', 'mixes']                       # of `listen`
 

@@ -20,7 +20,7 @@ from .learner import STARRED, Callback, CancelBatchException, CancelFitException
 def runs_in_tools(
     cb,  # callback
 )->bool:
-    "Whether a tool that runs a copy of the Learner takes `cb` along: as `cb.in_tools` says, else if it can change a batch"
+    "Whether a tool takes `cb` along with its copy: as `cb.in_tools` says, else if it can change a batch"
     if (said := getattr(cb, 'in_tools', None)) is not None: return said
     return any(callable(getattr(cb, nm, None)) for nm in (*STARRED, 'before_batch', 'after_predict'))
 
@@ -28,7 +28,7 @@ def runs_in_tools(
 def probe(
     learn,  # Learner that is to stay as it is
 )->Learner:
-    "A copy of a Learner, to try something on: with a model, a loss and callbacks of its own, those that `runs_in_tools` names"
+    "A copy of a Learner to try something on, with copies of model, loss and the callbacks that run in tools"
     res = copy.copy(learn)
     res.state, res.opt = None, None
     memo = {id(learn): res, id(learn.dls): learn.dls}
@@ -60,7 +60,8 @@ def grab(
 ):
     "The first batch, as the callbacks of a copy change it; the copy has begun a fit"
     found = GrabCB()
-    with keep_order(copy.loader(training)): copy.fit(1, train=training, valid=not training, cbs=[*listify(cbs), found])
+    with keep_order(copy.loader(training)):
+        copy.fit(1, train=training, valid=not training, cbs=[*listify(cbs), found])
     return found.batch
 
 # %% ../nbs/trying/01_probe.ipynb #10c00016
@@ -97,8 +98,9 @@ def _check_nested(preds, model):
     inner = preds.values() if isinstance(preds, dict) else preds if isinstance(preds, (tuple, list)) else ()
     for o in inner: _check_nested(o, model)
     if isinstance(preds, (torch.Tensor, tuple, list, dict)): return
-    raise TypeError(f"{model} gives a {type(preds).__name__}, which can't be put together batch by batch: give a tensor, or tuples "
-                    "and dicts of them; a callback with after_predict can take out of it what you want")
+    raise TypeError(f"{model} gives a {type(preds).__name__}, which can't be put together batch by batch: "
+                    "give a tensor, or tuples and dicts of them; "
+                    "a callback with after_predict can take out of it what you want")
 def _lone(o): return o[0] if isinstance(o, tuple) and len(o) == 1 else o or None
 
 class CapturePreds(Callback):
@@ -148,13 +150,14 @@ def _loader_of(data, bs):
     if isinstance(data, np.ndarray): data = torch.from_numpy(data)
     if isinstance(data, (torch.Tensor, Mapping)): data = data,
     elif isinstance(data, type) or not hasattr(data, '__iter__'):
-        raise TypeError(f'get_preds({data!r}): give inputs, as a tensor with a row for each sample, or a loader')
+        raise TypeError(f'get_preds({data!r}): give inputs, '
+                        'as a tensor with a row for each sample, or a loader')
     elif not isinstance(data, tuple): return data
     return TensorLoader(*data, bs=bs)
 
 @patch
 def get_preds(self:Learner,
-    data,         # inputs: a tensor (n, …), a dict or a tuple of them; or a loader, whose batches may have targets or not
+    data,         # inputs: a tensor (n, …), a dict or a tuple of them; or a loader, with targets or without
     decode=None,  # called with all predictions, as `lambda o: o.argmax(1)`
     bs:int=256,   # samples in a batch, if `data` are inputs
     cbs=None,     # further callbacks: one or several
@@ -162,5 +165,6 @@ def get_preds(self:Learner,
     "What the model predicts for new data, on the CPU: a tensor, or nested as the model's output"
     dl, keep, copy = _loader_of(data, bs), _NewPreds(False), probe(self)
     copy.dls = [dl, dl]
-    with nullcontext() if isinstance(dl, Iterator) else keep_order(dl): copy.fit(1, train=False, cbs=[*listify(cbs), keep])
+    with nullcontext() if isinstance(dl, Iterator) else keep_order(dl):
+        copy.fit(1, train=False, cbs=[*listify(cbs), keep])
     return decode(keep.all_preds) if decode else keep.all_preds

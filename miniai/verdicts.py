@@ -60,7 +60,6 @@ class Verdicts(list):
         "The names of the checks that failed"
         return [v.name for v in self if v.ok is False]
 
-# %% ../nbs/trying/03_verdicts.ipynb #11b00010
 def first_names(
     names,   # of parameters, say
     most=4,  # so many
@@ -89,7 +88,7 @@ def verdict(
     needs=(),          # names of checks: where one of them failed, this one could only fail as well
     of_learner=False,  # it gets the Learner itself, and not a `Bench`
 ):
-    "A decorator that adds a function of a `Bench` to `CHECKS`; it returns `ok(…)`, `fail(…)` or `skip(…)`"
+    "A decorator that adds a function of a `Bench` to `CHECKS`; it returns `ok`, `fail` or `skip`"
     def add(f):
         @wraps(f)
         def ask(bench): return replace(f(bench), name=name)
