@@ -75,7 +75,7 @@ def tta(self:Learner,
     first = outs[0]
     if not isinstance(first.preds, torch.Tensor):
         raise TypeError('tta takes the mean of probabilities, and the model gives a '
-                        f'{type(first.preds).__name__}, no tensor of logits: take them out of it in a callback '
-                        'with after_predict')
+                        f'{type(first.preds).__name__}, no tensor of logits: take them out of it in a '
+                        'callback with after_predict')
     probs = torch.stack([o.preds.softmax(1) for o in outs])
     return Predictions([probs.mean(0), first.targets])

@@ -70,8 +70,8 @@ def suggest(self:LRFinderCB)->dict:
                          'begin with a lower learning rate, lr_find(start_lr=1e-6)')
     lowest = int(np.argmin(losses))
     if lowest < FEWEST or lrs[lowest]/10 <= lrs[0]:
-        raise ValueError(f'the loss was least at {lrs[lowest]:.2g}, at the start of the search: the batches are '
-                         'too noisy to see more; take larger ones, or begin lower, lr_find(start_lr=1e-6)')
+        raise ValueError(f'the loss was least at {lrs[lowest]:.2g}, at the start of the search: the batches '
+                         'are too noisy to see more; take larger ones, or begin lower, lr_find(start_lr=1e-6)')
     return dict(steepest=float(lrs[_steepest(losses, lowest)]), tenth=float(lrs[lowest]/10))
 
 def _steepest(losses, lowest):
@@ -130,8 +130,8 @@ class _OwnParameters(Callback):
         own = {id(p) for p in learn.model.parameters()}
         groups = getattr(learn.opt, 'param_groups', ())
         if all(id(p) in own for g in groups for p in g['params']): return
-        raise ValueError('opt_func makes an optimizer for other parameters than those it is called with, so a '
-                         "copy of the model can't be trained: convert its first argument to a list first, "
+        raise ValueError('opt_func makes an optimizer for other parameters than those it is called with, so '
+                         "a copy of the model can't be trained: convert its first argument to a list first, "
                          'ps = list(params)')
 
 # %% ../nbs/training/01_schedule.ipynb #e3564feb
@@ -229,8 +229,8 @@ class EpochSchedCB(BaseSchedCB):
 def after_fit(self:BaseSchedCB, learn):
     if not self._planned or self._seen in (0, self._planned): return
     lr = learn.opt.param_groups[0]['lr']
-    warnings.warn(f'{type(self.schedo).__name__} was made for {self._planned} steps, and the run had '
-                  f'{self._seen}: the learning rate ended at {lr:.2g}. Give total_steps={self._seen}', stacklevel=2)
+    says = f'{type(self.schedo).__name__} was made for {self._planned} steps, and the run had {self._seen}'
+    warnings.warn(f'{says}: the learning rate ended at {lr:.2g}. Give total_steps={self._seen}', stacklevel=2)
 
 # %% ../nbs/training/01_schedule.ipynb #c3fc898c
 class HasLearnCB(Callback):
