@@ -617,6 +617,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                              'miniai.init.GeneralRelu.__init__': ('training/init.html#generalrelu.__init__', 'miniai/init.py'),
                              'miniai.init.GeneralRelu.extra_repr': ('training/init.html#generalrelu.extra_repr', 'miniai/init.py'),
                              'miniai.init.GeneralRelu.forward': ('training/init.html#generalrelu.forward', 'miniai/init.py'),
+                             'miniai.init._check_output': ('training/init.html#_check_output', 'miniai/init.py'),
                              'miniai.init._output': ('training/init.html#_output', 'miniai/init.py'),
                              'miniai.init._pairs': ('training/init.html#_pairs', 'miniai/init.py'),
                              'miniai.init._scale': ('training/init.html#_scale', 'miniai/init.py'),

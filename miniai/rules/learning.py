@@ -21,7 +21,7 @@ MIN_BATCHES, MIN_SAMPLES = 15, 100
 @rule(
     'collapsed',
     'critical',
-    'the rare classes count little in the mean of the loss, or the last layer leaves no way out',
+    'the rare classes count little in the mean of the loss, or the last layer cannot tell samples apart',
     'weigh the classes in the '
     'loss (weight=, pos_weight=), or draw the rare ones more often (WeightedRandomSampler); look at a '
     'metric that counts each class alike',

@@ -173,8 +173,7 @@ FEW_VALUES = 2  # per channel: of one there is no variance, of two it is noise
 @rule(
     'batch_norm',
     'warning',
-    'batches too small for statistics: what they make of one or two values is noise, and other than '
-    'in evaluation',
+    'batches too small: statistics of one or two values are noise and differ from evaluation',
     'larger batches, or GroupNorm or LayerNorm, which look at each sample by itself',
     fact=True,
     stage='settings',

@@ -86,7 +86,7 @@ def renumbered(o):
         return Reason(
             f'{hits:.0%} of the labels are hit, and {o.valid.best:.0%} would be if the classes were '
             'numbered otherwise',
-            'the classes have other numbers there',
+            'label encodings differ',
             'make both label encodings from one list of classes',
         )
 
@@ -101,7 +101,7 @@ def inverted(o):
         return Reason(
             f'its labels are hit less often than by chance ({o.valid.value:+.2f}; in training '
             f'{o.last.value:+.2f})',
-            'the classes have other numbers there, or the sign is another',
+            'label encodings differ, or the sign does',
             'make both label encodings in the same way',
         )
 
