@@ -356,10 +356,20 @@ def _table(self:Learner):
     for nm in EVENTS:
         starred = nm in STARRED
         nobody = 'MISSING: fit will refuse' if starred else '·'
-        who = ', '.join(_owner(f, self) for f in self.listeners(nm)) or nobody
+        who = ', '.join(self._who(nm)) or nobody
         yield f"{'  '*depth + nm + '*'*starred:24}{who}"
         depth += nm.startswith('before_')
         depth -= nm.startswith('cleanup_')
+
+@patch
+def _who(self:Learner, nm):
+    "Names of those who listen to an event; of a `Group` its own, though a part listens"
+    own = getattr(type(self), nm, None)
+    if callable(own): yield _owner(own, self)
+    for cb in sorted(self.cbs, key=lambda cb: getattr(cb, 'order', 0)):
+        parts = getattr(cb, 'all_parts', getattr(cb, 'parts', ()))
+        if callable(f := getattr(cb, nm, None)): yield _owner(f, self)
+        elif any(callable(getattr(o, nm, None)) for o in parts): yield type_name(cb)
 
 # %% ../nbs/loop/06_learner.ipynb #0b9a8f87
 class TrainLearner(Learner):

@@ -522,6 +522,9 @@ class DiagnoseCB(Group):
         self.norms, self.reshapes = HooksCallback(_note_values, is_norm, every=self.every), ReshapesCB()
         self.parts = ()  # of the fit that is running
 
+    @property
+    def all_parts(self)->tuple: return self.acts, self.bounded, self.norms, self.reshapes, self.batches, self.updates, self.epochs
+
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003c4
 @patch
 def before_fit(self: DiagnoseCB, learn):
@@ -529,9 +532,8 @@ def before_fit(self: DiagnoseCB, learn):
     if not self._model.holds(learn.model) or shapes != self.updates.weights:
         self._reset()  # another model, or one that grew, is another run
     self._model = ModelRef(learn.model)
-    watched = (self.acts, is_activation), (self.bounded, is_bounded), (self.norms, is_norm)
-    layers = [cb for cb, f in watched if any(f(m) for m in learn.model.modules())]
-    self.parts = [*layers, self.reshapes, self.batches, self.updates, self.epochs]
+    def idle(cb): return isinstance(cb, HooksCallback) and not any(map(cb.mod_filter, learn.model.modules()))
+    self.parts = [cb for cb in self.all_parts if not idle(cb)]
     for cb in self.parts: cb.before_fit(learn)
     self.setup = setup_of(learn)
     if script := [
