@@ -493,6 +493,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                  'miniai.findings.Findings.kinds': ('diagnosis/findings.html#findings.kinds', 'miniai/findings.py'),
                                  'miniai.findings.Rule': ('diagnosis/findings.html#rule', 'miniai/findings.py'),
                                  'miniai.findings.Rule.__call__': ('diagnosis/findings.html#rule.__call__', 'miniai/findings.py'),
+                                 'miniai.findings.Rule.__repr__': ('diagnosis/findings.html#rule.__repr__', 'miniai/findings.py'),
                                  'miniai.findings.Rule._repr_markdown_': ( 'diagnosis/findings.html#rule._repr_markdown_',
                                                                            'miniai/findings.py'),
                                  'miniai.findings.Rule.is_explained_by': ( 'diagnosis/findings.html#rule.is_explained_by',

@@ -116,44 +116,32 @@ def png(self: Finding) -> bytes:
     return out.getvalue()
 
 # %% ../nbs/diagnosis/01_findings.ipynb #12b00010
-STAGES = (
-    'data',
-    'settings',
-    'forward',
-    'backward',
-    'step',
-    'result',
-)  # of a run; what is wrong early shows again later
+STAGES = 'data', 'settings', 'forward', 'backward', 'step', 'result'  # what is wrong early shows again later
 RULES = {}  # kind: Rule, in the order of the catalogue
 
-@dataclass
+@dataclass(repr=False)
 class Rule:
     "One kind of finding"
 
     kind: str
-    severity: str  # unless the function says otherwise
-    cause: str  # likewise; {lr:g} is the learning rate where it begins
-    advice: str  # likewise
-    unless: set  # kinds and stages that explain this one: it isn't reported when one of them is
-    find: callable  # takes a `Run`, yields `Finding`s
-    fact: bool = False  # it is seen as it is, and not concluded from something else
+    severity: str          # unless the function says otherwise
+    cause: str             # likewise; {lr:g} is the learning rate where it begins
+    advice: str            # likewise
+    unless: set            # kinds and stages that explain this one: it isn't reported when one of them is
+    find: callable         # takes a `Run`, yields `Finding`s
+    fact: bool = False     # it is seen as it is, and not concluded from something else
     stage: str = 'result'  # one of `STAGES`
-    when: str = ''  # it fires, in words
-    module: str = ''  # where it stands in the catalogue
+    when: str = ''         # it fires, in words
+    module: str = ''       # where it stands in the catalogue
+
+    def __repr__(self): return f'{self.kind} ({self.severity}, {self.stage}): {self.when}'
 
     def __call__(self, run):
         "The findings of this kind, those of several layers merged into one"
-
         def filled(f):
             lr = run.lr[min(f.first_batch, len(run.lr) - 1)] if len(run.lr) else float('nan')
-            return replace(
-                f,
-                kind=self.kind,
-                severity=f.severity or self.severity,
-                advice=f.advice or self.advice,
-                cause=f.cause or self.cause.format(lr=lr),
-            )
-
+            return replace(f, kind=self.kind, severity=f.severity or self.severity,
+                           advice=f.advice or self.advice, cause=f.cause or self.cause.format(lr=lr))
         return merged([filled(f) for f in self.find(run)])
 
     def is_explained_by(self, other) -> bool:
