@@ -159,7 +159,10 @@ def page(path, pages):
     front = yaml.safe_load(nb.cells[0].source.strip().strip('-'))
     head = nbformat.v4.new_markdown_cell(f"# {front['title']}\n\n*{front['description']}*")
     nb.cells = [head, *cells_of(nb, path)]
-    for c in nb.cells[1:]: c.source = links(c.source, path, pages)
+    for c in nb.cells[1:]:
+        c.source = links(c.source, path, pages)
+        for data in (o.data for o in c.get('outputs', []) if 'text/markdown' in o.get('data', {})):
+            data['text/markdown'] = links(''.join(data['text/markdown']), path, pages)
     figures = {'unique_key': key(path), 'output_files_dir': f'figures/{key(path)}'}
     text, res = MarkdownExporter(raw_template=TEMPLATE).from_notebook_node(nb, figures)
     meta = dict(description=front['description'], pagetitle=front['pagetitle'])
