@@ -43,7 +43,7 @@ class Finding:
     first_batch: int  # where it shows first
     evidence: str  # what was seen, in numbers
     layer: str = None  # or weight, as PyTorch names it; None: the whole model
-    value: float = None  # the number that decided, as a share
+    value: float = None  # the number that decided
     curve: Curve = None  # the numbers to draw
     severity: str = ''  # 'critical', 'warning' or 'note'
     cause: str = ''  # what may be behind it
