@@ -13,11 +13,11 @@ import numpy as np
 from ..findings import Curve, Finding, milder, rule
 
 # %% ../../nbs/diagnosis/rules/data.ipynb #d5e006bb
-TOO_WIDE = 20     # standard deviation
-TOO_NARROW = .02  # images as bytes have 60 to 90, the same divided by 255 have .25 to .35
-FAR_FROM_ZERO = 10              # standard deviations between the mean and zero
-WIDEST_COLUMN = 100             # of a table, times the spread of most
-MOSTLY_ZEROS = .5               # texts as counts of words are small on the whole, and fine
+TOO_WIDE = 20        # standard deviation: half of what images as bytes have (40 to 90)
+TOO_NARROW = .02     # likewise: a tenth of what the same images have when divided by 255
+FAR_FROM_ZERO = 10   # standard deviations between the mean and zero: a batch norm would be needed to see the rest
+WIDEST_COLUMN = 100  # of a table, times the spread of most; tuned on proofs/outside
+MOSTLY_ZEROS = .5    # texts as counts of words are small on the whole, and fine
 
 @rule(
     'unnormalised_input',
@@ -108,8 +108,9 @@ def target_curve(run):
     )
 
 # %% ../../nbs/diagnosis/rules/data.ipynb #d5e006bc
-DEVIATIONS, EXCESS = 10, 2   # beyond its degrees of freedom: standard deviations of chi-square, and times
-MIN_BATCHES, MIN_LABELS = 4, 4  # of labels, and labels in each
+DEVIATIONS = 10                 # standard deviations of chi-square above its mean, far beyond chance
+EXCESS = 2                      # times its mean, so that in long runs a small drift doesn't count
+MIN_BATCHES, MIN_LABELS = 4, 4  # batches with labels, and labels in each
 
 @rule(
     'unshuffled',
