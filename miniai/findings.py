@@ -162,6 +162,7 @@ def rule(
     if stage not in STAGES: raise ValueError(f"stage={stage!r}: one of {', '.join(STAGES)}")
 
     def add(f):
+        if when and not f.__doc__: f.__doc__ = f'Fires when {when}'
         RULES[kind] = Rule(
             kind, severity, cause, advice, set(unless.split()), f, fact, stage, when, f.__module__
         )

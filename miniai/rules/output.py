@@ -137,6 +137,7 @@ def mismatch(
     "A decorator for a question: from `Ranges` and a `Run` to evidence that an output doesn't fit"
 
     def add(f):
+        f.__doc__ = f.__doc__ or cause
         MISMATCHES.append(lambda o, run: (evidence := f(o, run)) and Reason(evidence, cause, advice))
         return f
 
