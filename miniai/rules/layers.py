@@ -45,7 +45,9 @@ def _is_meant(run, r):
     if run.learns and r.stds[-1] > 10*r.stds[0]: return True  # it began small on purpose
     x = run.batches.inputs
     return r.signal > SAME and len(x) and r.stds[0] > .3*x.std[0]  # the input is as small
-def std_curve(r): return Curve(r.batches, {'std': r.stds}, 'std of its outputs')
+def std_curve(r):
+    "Standard deviation of a layer's outputs, to be drawn"
+    return Curve(r.batches, {'std': r.stds}, 'std of its outputs')
 
 # %% ../../nbs/diagnosis/rules/layers.ipynb #e0931b64
 DEAD_SHARE = .25  # reported from a quarter on
@@ -85,8 +87,12 @@ def dead_units(run):
             **born,
         )
 
-def dead_share_of(r): return dead_share(r.alive, max(MIN_LOOKS, len(r.batches)//5))
-def dead_curve(r): return Curve(r.batches, {'dead': dead_share_of(r)}, 'share of dead units')
+def dead_share_of(r):
+    "(looks,) share of units that are dead, by a fifth of the looks in a row"
+    return dead_share(r.alive, max(MIN_LOOKS, len(r.batches)//5))
+def dead_curve(r):
+    "Share of dead units, to be drawn"
+    return Curve(r.batches, {'dead': dead_share_of(r)}, 'share of dead units')
 
 # %% ../../nbs/diagnosis/rules/layers.ipynb #d5e004bb
 AT_A_LIMIT, MOST_AT_A_LIMIT = .5, .8  # share of outputs, in the second half of the run
@@ -130,8 +136,12 @@ def saturated(run):
             **gate,
         )
 
-def limit_share(r): return r.near_limit + r.near_zero*r.from_zero  # (looks,)
-def limit_curve(r): return Curve(r.batches, {'at a limit': limit_share(r)}, 'share at a limit')
+def limit_share(r):
+    "(looks,) share of outputs at a limit"
+    return r.near_limit + r.near_zero*r.from_zero  # (looks,)
+def limit_curve(r):
+    "Share of outputs at a limit, to be drawn"
+    return Curve(r.batches, {'at a limit': limit_share(r)}, 'share at a limit')
 
 # %% ../../nbs/diagnosis/rules/layers.ipynb #d5e005bb
 FADES = 0.01  # of the last layer's gradient, in the first half (Glorot and Bengio, figures 6, 7)
@@ -181,6 +191,7 @@ def early_gradients(run):
     )
 
 def gradient_curve(run):
+    "Early gradients from the first weights to the last, to be drawn"
     g, _, _ = early_gradients(run)
     return Curve(
         range(len(g)), {'gradient': g}, 'RMS of the gradient', 'weights, first to last', True, False
@@ -243,6 +254,7 @@ def first_outputs(run):
     return start, max(outs, default=0)
 
 def relative_curve(run):
+    "First gradients over weights, from the first to the last, to be drawn"
     relative, _ = first_gradients(run)
     return Curve(
         range(len(relative)),

@@ -37,6 +37,7 @@ def gradients_accumulate(run):
         )
 
 def left_curve(run):
+    "Gradients left over from earlier batches, to be drawn"
     return Curve(
         np.arange(1, len(run.updates.left_over) + 1)*run.batches.every,
         {'left over': run.updates.left_over},
@@ -120,7 +121,9 @@ def _switched_off(run, off):
     return Finding(0, seen, off[0], len(off)/n, moves_curve(run, off[0]), severity,
                    _RANDOM if random else _ON_PURPOSE, 'if not on purpose: requires_grad_(True)')
 
-def unused(run): return [nm for nm in run.updates.unreached if nm not in run.updates.frozen]
+def unused(run):
+    "Weight tensors that the optimizer knows and no gradient ever reached"
+    return [nm for nm in run.updates.unreached if nm not in run.updates.frozen]
 
 def never_move(run):
     "Weight tensors that no gradient reached; and those whose updates were all zero, though others moved"

@@ -48,6 +48,7 @@ def schedule(run):
     )
 
 def rate_curve(run):
+    "The learning rate of each batch, to be drawn"
     return Curve(
         range(len(run.lr)), {'learning rate': np.maximum(run.lr, 1e-30)}, 'learning rate', log=True
     )
@@ -83,10 +84,14 @@ def clipped(run):
         norm_curve(run),
     )
 
-def norms_of(run): return run.updates.norms[np.isfinite(run.updates.norms) & (run.updates.norms > 0)]
+def norms_of(run):
+    "The norms of the gradients that are finite and not 0"
+    return run.updates.norms[np.isfinite(run.updates.norms) & (run.updates.norms > 0)]
 def typical_update(run):
+    "The median update over weights; NaN if there is none"
     return float(np.nanmedian(run.updates.ratio)) if run.updates.ratio.size else math.nan
 def norm_curve(run):
+    "The norms of the gradients, to be drawn"
     return Curve(
         range(len(norms_of(run))),
         {'norm': norms_of(run)},
@@ -139,8 +144,10 @@ def weight_decay(run):
     )
 
 def sizes_left(run):
+    "(looks,) size of the weights over their size at first, the median tensor"
     return np.median(run.updates.sizes/np.maximum(run.updates.sizes[0], 1e-12), 1)  # (looks,)
 def size_curve(run):
+    "What is left of the weights, to be drawn"
     return Curve(run.updates.batches, {'weights': sizes_left(run)}, 'size of the weights / at first')
 
 # %% ../../nbs/diagnosis/rules/settings.ipynb #13300041

@@ -46,7 +46,9 @@ def rate_of(
     )
     return Rate(ratio, at, [nm for nm, o in zip(up.names, large) if o], curve)
 
-def rate_curve(run): return rate_of(run).curve
+def rate_curve(run):
+    "Update over weights, to be drawn"
+    return rate_of(run).curve
 
 # %% ../../nbs/diagnosis/rules/steps.ipynb #13100018
 WARM_UP, CLIP_AT, MIN_WARM_UP = .05, .9, 10  # share of the batches; quantile of the norms; batches

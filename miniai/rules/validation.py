@@ -58,6 +58,7 @@ def skill_when_new(
 
 # %% ../../nbs/diagnosis/rules/validation.ipynb #13200014
 def new_classes(o):
+    "Labels of classes that training never shows"
     if not o.counted: return None
     new = (o.seen == 0) & (o.valid.labels > 0.03*o.valid.n)
     if new.any() and o.seen.sum() > 20*len(o.seen):
@@ -69,6 +70,7 @@ def new_classes(o):
         )
 
 def lost_classes(o):
+    "Classes that training has nearly lost"
     if not o.counted or o.below_chance: return None
     k = o.seen.argmax()
     here, there = o.seen.max()/o.seen.sum(), o.valid.labels[k]/o.valid.n
@@ -80,6 +82,7 @@ def lost_classes(o):
         )
 
 def renumbered(o):
+    "More hits if the classes were numbered otherwise"
     if not o.counted or not o.valid.best - o.valid.label_share > 0.15 or not o.last.value > 0.2:
         return None
     if (hits := hit_share(o.valid)) < 0.6*o.valid.best:
@@ -97,6 +100,7 @@ def hit_share(skill):
 
 # %% ../../nbs/diagnosis/rules/validation.ipynb #1b8fea17
 def inverted(o):
+    "Fewer hits than by chance"
     if o.below_chance:
         return Reason(
             f'its labels are hit less often than by chance ({o.valid.value:+.2f}; in training '
@@ -106,6 +110,7 @@ def inverted(o):
         )
 
 def unrelated(o):
+    "Skill on unseen training samples, and none on validation samples"
     if not o.first.knows(0.1) or o.valid.n < 50: return None
     if o.valid.value < 0.35*o.first.value and o.last.value > 0.7*o.first.value:
         return Reason(
