@@ -214,6 +214,9 @@ def batch_size(
     targets=(),  # what `split_batch` gave for the loss
 )->int:
     "How many samples a batch holds: the number in which predictions and targets agree, else most of the items"
+    y = targets[0] if targets else None
+    if isinstance(y, torch.Tensor) and isinstance(preds, torch.Tensor) and y.ndim and preds.ndim:
+        if y.size(0) == (n := preds.size(0)): return n  # nearly always
     rest, likely = _items(inputs), _sizes(preds)
     for o in map(_sizes, targets):
         if both := [n for n in o if n in likely]: return both[0]
@@ -250,7 +253,7 @@ class Scalars:
         if isinstance(x, torch.Tensor): x = x.detach()
         else: x = torch.as_tensor(x, dtype=self.dtype, device='cpu')
         if x.dtype is torch.float64: self.dtype = x.dtype  # from here on
-        if x.is_complex(): raise TypeError(f'{x} is complex, and a real number is wanted: take its abs()')
+        if x.is_complex(): raise ValueError(f'{x} is complex, and a real number is wanted: take its abs()')
         if not self._has_room(x.device): self._add_chunk(x.device)
         self.chunks[-1][self.used] = x.to(self.dtype).mean() if x.ndim else x
         self.n, self.used = self.n + 1, self.used + 1

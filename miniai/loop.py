@@ -56,6 +56,7 @@ def run_cbs(
 # %% ../nbs/loop/04_loop.ipynb #d672b812
 class CompletionCB(Callback):
     "Count the batches, and print at the end how many there were"
+    keeps = 'count',  # of the run: what a checkpoint holds
     def before_fit(self, learn): self.count = 0
     def after_batch(self, learn): self.count += 1
     def after_fit(self, learn): print(f'Completed {self.count} batches')
@@ -72,7 +73,7 @@ ORDER = dict(  # lower comes first; a callback without one has 0
 # %% ../nbs/loop/04_loop.ipynb #dbe58072
 class SingleBatchCB(Callback):
     "Stop the fit after one batch, which is a real step when it trains"
-    order = ORDER['stop']
+    order, keeps = ORDER['stop'], ()
     def after_batch(self, learn): raise CancelFitException
 
 # %% ../nbs/loop/04_loop.ipynb #cd5b4c5d
@@ -183,6 +184,7 @@ def callback(self:Loop, method_nm):
 # %% ../nbs/loop/04_loop.ipynb #dd59b4f3
 class TrainCB(Callback):
     "Predict, compute the loss, and take a step: the ordinary way to train"
+    keeps = ()
     def __init__(self,
         n_inp:int=1,  # so many items of a batch go to the model, the others to the loss
     ): self.n_inp = n_inp

@@ -7,16 +7,17 @@ __all__ = ['DeviceCB', 'SampleMean', 'accuracy', 'cells', 'row_text', 'MetricsCB
 
 # %% ../nbs/loop/07_metrics.ipynb #1c2a79d2
 import time
+from collections.abc import Mapping
 import torch
 import miniai.core as core
-from .core import Scalars, batch_size, map_nested, patch, split_batch, to_device
+from .core import Scalars, batch_size, map_nested, note, patch, split_batch, to_device
 from .learner import ORDER, Callback
 from .world import is_main
 
 # %% ../nbs/loop/07_metrics.ipynb #67abca08
 class DeviceCB(Callback):
     "Put the model on a device before the fit, and each batch on it before the other callbacks see it"
-    order = ORDER['device']
+    order, keeps = ORDER['device'], ()
     def __init__(self,
         device=None,  # 'cuda', 'mps', 'cpu', …; None: `def_device`, looked up when the fit begins
     ): self.device = device
@@ -28,7 +29,9 @@ class DeviceCB(Callback):
         if learn.opt is None: return
         new = list(learn.model.parameters())
         if any(a is not b for a, b in zip(old, new)):  # some devices make new parameters
-            learn.opt = learn.opt_func(new, learn.opt.param_groups[0]['lr'])
+            rates = [g['lr'] for g in learn.opt.param_groups]
+            learn.opt = learn.opt_func(new, rates[0])
+            for g, lr in zip(learn.opt.param_groups, rates): g['lr'] = lr  # as they were made for the fit
         elif hasattr(learn.opt, 'load_state_dict') and learn.opt.state:  # its state moves along
             learn.opt.load_state_dict(learn.opt.state_dict())
 
@@ -58,17 +61,23 @@ class SampleMean:
     def update(self,
         preds,     # of the model
         *targets,  # what the batch holds for the loss
+        n=None,    # how many samples it holds; None: as `batch_size` says
     ):
         "Call the function on a batch"
-        self.add(self.f(preds, *targets), batch_size((preds,)))
+        value = self.f(preds, *targets)
+        if isinstance(value, (tuple, list, Mapping)):
+            raise ValueError(f'the mean is taken of one number, and this is a {type(value).__name__} of {len(value)}: '
+                             'write a function for each, or an object with reset, update and compute')
+        self.add(value, batch_size((), preds, targets) if n is None else n)
 
 # %% ../nbs/loop/07_metrics.ipynb #549df5b0
 @patch
 def compute(self:SampleMean):
     "The mean, in double precision, weighted with the number of samples; NaN if there were none"
-    if not sum(self.ns): return torch.tensor(float('nan'))
-    weights = torch.tensor(self.ns, dtype=torch.double)
-    return weights @ self.values.tensor().double()/sum(self.ns)
+    ns = torch.tensor(self.ns, dtype=torch.double, device='cpu')
+    if not ns.sum(): return ns.new_tensor(float('nan'))
+    held = ns > 0  # the mean over a batch without samples is NaN
+    return ns[held] @ self.values.tensor().double()[held]/ns.sum()
 
 # %% ../nbs/loop/07_metrics.ipynb #b8a64672
 def accuracy(
@@ -115,8 +124,17 @@ def _named(ms, metrics):
 def _number(x):
     "A metric's value in plain Python: tensors as a float or (nested) lists"
     x = map_nested(lambda t: t.tolist(), x)
-    if isinstance(x, (list, tuple)) and len(x) == 1 and not isinstance(x[0], (list, tuple)): return x[0]
-    return x.item() if hasattr(x, 'item') else x
+    if hasattr(x, 'tolist'): x = x.tolist()  # NumPy's
+    single = isinstance(x, (list, tuple)) and len(x) == 1 and not isinstance(x[0], (list, tuple))
+    return x[0] if single else x
+
+def _in_columns(values):
+    "A column for each item of a metric that gives several, by name, as a collection of torchmetrics does"
+    several = {nm: v for nm, v in values.items() if isinstance(v, Mapping)}
+    res = {nm: v for nm, v in values.items() if nm not in several}
+    for items in several.values():
+        for k, v in items.items(): res[_free(str(k), {*_RESERVED, *res})] = _number(v)
+    return res
 
 # %% ../nbs/loop/07_metrics.ipynb #b21bb06e
 def _shape(x): return (len(x), *_shape(x[0])) if isinstance(x, (list, tuple)) and x else ()
@@ -156,29 +174,31 @@ class MetricsCB(Callback):
     "Measure the mean loss and any metrics, over each pass through the data; `rows` keeps the numbers"
     order = ORDER['measure']
     single = 'give one of them all the metrics, as MetricsCB(accuracy, auc=…)'
-    process_only = '_start', '_header', '_device'  # new in a resumed run
+    keeps, in_place = ('rows', 'metrics', 'loss'), ('metrics', 'loss')
     def __init__(self,
         *ms,         # objects with reset, update and compute, or functions of predictions and targets
         quiet=False, # True: print nothing, only keep `rows`
         **metrics,   # more of them, by name
     ):
         self.metrics, self.loss = _named(ms, metrics), SampleMean()
-        self.rows, self.quiet, self._row = [], quiet, None
+        self.rows, self.quiet, self.row = [], quiet, None  # row: of this epoch, once there is one
 
     def before_fit(self, learn): learn.metrics, self._header = self, True
 
     def before_epoch(self, learn):
         for m in self.all_metrics.values(): m.reset()
-        self._device, self._row, self._start = None, None, time.perf_counter()
+        self._device, self.row, self._start = None, None, time.perf_counter()
 
     def after_batch(self, learn):
-        if not getattr(learn, 'counts', True): return  # a sample that another process has as well
+        if getattr(learn, 'counts', True) is False: return  # a sample that another process has as well
         inputs, targets = _parts(learn)
-        self.loss.add(learn.loss.detach(), batch_size(inputs))
+        asked = getattr(learn, 'n_samples', None)
+        n = asked() if asked else batch_size(inputs, learn.preds, targets)
+        self.loss.add(learn.loss.detach(), n)
         if not self.metrics: return
         if self._device != learn.loss.device: self._place(learn.loss.device)
         preds = map_nested(_plain, learn.preds)
-        for nm, m in self.metrics.items(): self._update(nm, m, preds, targets)
+        for nm, m in self.metrics.items(): self._update(nm, m, preds, targets, n)
 
 # %% ../nbs/loop/07_metrics.ipynb #f15acd60
 def _plain(t): return t.detach().float() if t.dtype in (torch.float16, torch.bfloat16) else t.detach()
@@ -190,16 +210,25 @@ def all_metrics(self:MetricsCB)->dict:
     "The metrics and the loss, by name"
     return {**self.metrics, 'loss': self.loss}
 
+@patch(as_prop=True)
+def columns(self:MetricsCB)->list:
+    "The names of the columns that metrics give, as far as they are known before the first row"
+    named = {nm: [*m.keys()] if hasattr(m, 'keys') else [nm] for nm, m in self.all_metrics.items()}
+    return sum(named.values(), [])
+
 # %% ../nbs/loop/07_metrics.ipynb #f15acd5a
 @patch
-def _update(self:MetricsCB, nm, m, preds, targets):
-    tensors = [t for t in (preds, *targets) if isinstance(t, torch.Tensor)]
+def _update(self:MetricsCB, nm, m, preds, targets, n):
+    tensors = [t for t in (preds, *targets) if isinstance(t, torch.Tensor) and not t.is_inference()]
     before = [t._version for t in tensors]  # PyTorch counts what is written into a tensor
-    try: m.update(preds, *targets)
+    try: m.update(preds, *targets, **dict(n=n) if isinstance(m, SampleMean) else {})
     except TypeError as e:
-        n = len(targets)
-        e.add_note(f'miniai: the metric {nm} was given the predictions and {n} target{"s"*(n != 1)}; '
-                   'the other items of the batch went to the model: see TrainCB(n_inp=…)')
+        k = len(targets)
+        note(e, f'the metric {nm} was given the predictions and {k} target{"s"*(k != 1)}; '
+                'the other items of the batch went to the model: see TrainCB(n_inp=…)')
+        raise
+    except Exception as e:
+        note(e, f'in the metric {nm}')
         raise
     if [t._version for t in tensors] != before:
         raise ValueError(f'the metric {nm} writes into the predictions or the targets, '
@@ -211,8 +240,7 @@ def _update(self:MetricsCB, nm, m, preds, targets):
 def after_epoch(self:MetricsCB, learn): self._add_row(learn)
 @patch
 def cleanup_epoch(self:MetricsCB, learn):
-    if self._row is None and self.loss.ns: self._add_row(learn, partial=len(self.loss.ns))
-    self._row = None
+    if self.row is None and self.loss.ns: self._add_row(learn, partial=len(self.loss.ns))
 
 @patch
 def _place(self:MetricsCB, device):
@@ -225,17 +253,17 @@ def _values(self:MetricsCB, gather):
     "The numbers of all metrics; `gather` makes of one the metric of all processes"
     if not self.loss.ns and not gather: return dict.fromkeys(['loss', *self.metrics], float('nan'))
     metrics = {'loss': self.loss, **self.metrics}
-    return {nm: _number((gather(nm, m) if gather else m).compute()) for nm, m in metrics.items()}
+    return _in_columns({nm: _number((gather(nm, m) if gather else m).compute()) for nm, m in metrics.items()})
 
 @patch
 def _add_row(self:MetricsCB, learn, **more):
     gather = None if more else getattr(learn, 'gather_metric', None)  # a partial row is of this process alone
     seconds = time.perf_counter() - self._start
-    self._row = dict(epoch=learn.epoch, phase='train' if learn.training else 'valid',
-                     **self._values(gather), seconds=seconds, **more)
-    self.rows.append(self._row)
+    self.row = dict(epoch=learn.epoch, phase='train' if learn.training else 'valid',
+                    **self._values(gather), seconds=seconds, **more)
+    self.rows.append(self.row)
     shown = any(getattr(cb, 'shows_metrics', False) for cb in learn.cbs)
-    if not self.quiet and is_main() and not shown: self._log(cells(self._row))
+    if not self.quiet and is_main() and not shown: self._log(cells(self.row))
 
 @patch
 def _log(self:MetricsCB, d):  # a row as texts, by column; a subclass may override it

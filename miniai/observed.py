@@ -36,6 +36,7 @@ class Observed(Protocol):
         nm:str,  # an event
     )->tuple:
         "The functions that event `nm` calls"
+    def n_samples(self)->int: "How many samples the batch holds"
 
 # %% ../nbs/loop/observed.ipynb #00b00008
 def _methods(cls):
@@ -72,4 +73,4 @@ def not_observed(
     cls,  # a callback's class
 )->set:
     "What a callback reads of the Learner beside the names of `Observed`: empty for an observer"
-    return reads_of(cls) - set(Observed.__annotations__) - {'listeners'}
+    return reads_of(cls) - set(Observed.__annotations__) - set(vars(Observed))
