@@ -6,25 +6,28 @@
 __all__ = ['RowCB', 'CSVLogCB', 'TensorBoardCB', 'EarlyStopCB']
 
 # %% ../nbs/loop/09_logs.ipynb #07a00004
-import csv, math, os, warnings
+import csv, io, math, os, warnings
+from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
-from .core import patch
+from .core import ModelRef, patch, write_whole
 from .learner import ORDER, Callback, CancelFitException
 from .world import is_main
 
 # %% ../nbs/loop/09_logs.ipynb #07a00007
 class RowCB(Callback):
     "Call `row(learn, row)` of a subclass for each new row of the Learner's `MetricsCB`"
-    order = ORDER['rows']
+    order, keeps = ORDER['rows'], ()
     def before_fit(self, learn):
         if not hasattr(learn, 'metrics'):
             raise ValueError(f'{type(self).__name__} reads the rows of a MetricsCB, and there is none: '
                              'put one into cbs')
-        self._seen = len(learn.metrics.rows)
+        self._last = learn.metrics.row
 
     def after_epoch(self, learn):
-        new, self._seen = learn.metrics.rows[self._seen:], len(learn.metrics.rows)
-        for row in new: self.row(learn, row)
+        row, old = learn.metrics.row, self._last
+        self._last = row
+        if row is not None and row is not old: self.row(learn, row)
     def cleanup_epoch(self, learn): self.after_epoch(learn)
 
 def _cannot_write(cb, e, path):
@@ -33,104 +36,145 @@ def _cannot_write(cb, e, path):
 
 # %% ../nbs/loop/09_logs.ipynb #07a00009
 class CSVLogCB(RowCB):
-    "Write each row of metrics to a CSV file; a further fit of the same callback continues the file"
+    "Write each row of metrics to a CSV file; a further fit of the same model continues the file"
     def __init__(self,
         path,  # file to write; what was in it is replaced
-    ): self.path, self._new, self._file = Path(path), True, None
+    ): self.path, self._new, self._model = Path(path), True, ModelRef()
 
     def before_fit(self, learn):
         super().before_fit(learn)
-        path = self.path if is_main() else os.devnull
-        try: self._file = open(path, 'a', newline='')  # what is there stays, until there is a row
+        if not self._model.holds(learn.model): self._model, self._new = ModelRef(learn.model), True
+        try: open(self.path if is_main() else os.devnull, 'a').close()  # what is there stays, until there is a row
         except OSError as e: raise _cannot_write(self, e, self.path) from None
-        names = ['epoch', 'phase', 'loss', *learn.metrics.metrics, 'seconds', 'partial']
-        self._writer = csv.DictWriter(self._file, names)
 
-    def cleanup_fit(self, learn):
-        if self._file: self._file.close()
-        self._file = None
 
 # %% ../nbs/loop/09_logs.ipynb #bf3ec106
 @patch
-def _begin(self:CSVLogCB):
+def _read(self:CSVLogCB):
+    "The names of the columns, and the rows, of what this callback has written"
+    if self._new or not self.path.exists(): return [], []
+    with open(self.path, newline='', encoding='utf-8') as f:
+        rows = csv.DictReader(f)
+        return rows.fieldnames or [], [*rows]
+
+@patch
+def _write(self:CSVLogCB, names, rows):
+    "The whole file, with a column for each name that comes up in the rows"
+    last = ['seconds', 'partial']
+    named = dict.fromkeys(nm for r in [dict.fromkeys(names), *rows] for nm in r if nm not in last)
+    table = csv.DictWriter(text := io.StringIO(newline=''), [*named, *last])
+    table.writeheader()
+    table.writerows(rows)
+    write_whole(self.path, text.getvalue())
     self._new = False
-    if is_main(): self._file.truncate(0)
-    self._writer.writeheader()
 
 @patch
 def row(self:CSVLogCB, learn, row):
-    if self._new: self._begin()
-    self._writer.writerow(row)
-    self._file.flush()
+    if not is_main(): return
+    names, rows = self._read()
+    if not {*row} <= {*names}: return self._write(names, [*rows, row])
+    with open(self.path, 'a', newline='', encoding='utf-8') as f: csv.DictWriter(f, names).writerow(row)
 
 @patch
 def resumed(self:CSVLogCB, learn):
-    self._begin()
-    for row in learn.metrics.rows: self.row(learn, row)
+    if is_main(): self._write([], learn.metrics.rows)
+
 
 # %% ../nbs/loop/09_logs.ipynb #07a00013
+def _numbers(nm, v):
+    "(name, number) of a value of a row, and of each inside a list or a dict; (name, None) for what is no number"
+    if isinstance(v, Mapping): inside = v.items()
+    elif isinstance(v, (list, tuple)): inside = enumerate(v)
+    else: return [(nm, v if isinstance(v, (int, float)) else None)]
+    return sum((_numbers(f'{nm} {k}', o) for k, o in inside), [])
+
 class TensorBoardCB(RowCB):
-    "Write each row of metrics for TensorBoard: `tensorboard --logdir FOLDER` shows them"
+    "Write each whole row of metrics for TensorBoard: `tensorboard --logdir FOLDER` shows them"
+    keeps = '_start', '_next'  # epochs before this fit; the next one
     def __init__(self,
         folder,  # of this run; TensorBoard compares runs in folders beside each other
-    ): self.folder, self._writer, self._n = folder, None, 0
+    ): self.folder, self._writer, self._start, self._next, self._model = folder, None, 0, 0, ModelRef()
 
     def before_fit(self, learn):
         super().before_fit(learn)
-        if not is_main(): return
+        if not self._model.holds(learn.model): self._model, self._next = ModelRef(learn.model), 0
+        self._start = self._next
+        if is_main(): self._open()
+
+    def _open(self, **kw):
         try: from torch.utils.tensorboard import SummaryWriter
         except ImportError as e:
             raise ImportError("TensorBoardCB needs the package tensorboard: pip install tensorboard") from e
-        try: self._writer = SummaryWriter(self.folder)
+        try: self._writer = SummaryWriter(self.folder, **kw)
         except OSError as e: raise _cannot_write(self, e, self.folder) from None
-
-    def row(self, learn, row):
-        if not self._writer: return  # not the first of several processes
-        numbers = {nm: v for nm, v in row.items() if isinstance(v, float)}
-        for nm, v in numbers.items(): self._writer.add_scalar(f'{nm}/{row["phase"]}', v, self._n)
-        if not learn.training:
-            self._n += 1
-            return
-        for i, group in enumerate(getattr(learn.opt, 'param_groups', [])):
-            self._writer.add_scalar(f'lr/group {i}', float(group['lr']), self._n)
 
     def cleanup_fit(self, learn):
         if self._writer: self._writer.close()
         self._writer = None
 
+
+# %% ../nbs/loop/09_logs.ipynb #07a00027
+@patch
+def row(self:TensorBoardCB, learn, row):
+    if not self._writer or 'partial' in row: return  # or not the first of several processes
+    step, phase = self._start + learn.epoch, row['phase']
+    self._next = step + 1
+    for column in row.keys() - {'epoch', 'phase'}:
+        for nm, v in _numbers(column, row[column]): self._draw(f'{nm}/{phase}', v, step)
+    for i, group in enumerate(getattr(learn.opt, 'param_groups', []) if phase == 'train' else []):
+        self._draw(f'lr/group {i}', float(group['lr']), step)
+
+@patch
+def _draw(self:TensorBoardCB, tag, v, step):
+    if v is not None: return self._writer.add_scalar(tag, v, step)
+    warnings.warn(f'{tag} is no number, so TensorBoard gets no curve of it', stacklevel=2)
+
+@patch
+def resumed(self:TensorBoardCB, learn):
+    if not self._writer: return
+    self._writer.close()
+    self._open(purge_step=self._start + learn.epoch)
+    trained = [r for r in learn.metrics.rows[-1:] if not learn.training and r['epoch'] == learn.epoch]
+    for row in trained: self.row(learn, row)
+
+
 # %% ../nbs/loop/09_logs.ipynb #07a00018
 class EarlyStopCB(RowCB):
     "End the fit when a metric of the validation data has been no better than its best for `patience` epochs"
+    keeps = 'best', 'waited'
     def __init__(self,
         patience:int=3,  # epochs
         metric='loss',   # name of a column in the rows of `MetricsCB`
         mode=None,       # 'min' or 'max': which is better; None: 'min', for the loss alone
     ):
-        if patience < 1:
-            raise ValueError(f'patience={patience}: the metric may get no better for 1 epoch or more')
+        if not isinstance(patience, Integral) or patience < 1:
+            raise ValueError(f'patience={patience!r}: the metric may get no better for 1 epoch or more')
         if mode is None and metric != 'loss':
             raise ValueError(f"is a high {metric} good, or a low one? Give mode='max' or mode='min'")
         if mode not in (None, 'min', 'max'):
             raise ValueError(f"mode={mode!r}: 'max' if high values are good, else 'min'")
         self.patience, self.metric, self.sign = patience, metric, -1 if mode == 'max' else 1
-        self.best, self.waited, self.stopped = math.inf, 0, False
-
-    def state_dict(self): return dict(best=self.best, waited=self.waited)
-    def load_state_dict(self, state): self.best, self.waited = state['best'], state['waited']
+        self.best, self.waited, self.stopped, self._model = math.inf, 0, False, ModelRef()
 
 # %% ../nbs/loop/09_logs.ipynb #07a00019
 @patch
 def before_fit(self:EarlyStopCB, learn):
     RowCB.before_fit(self, learn)
     self.stopped, self._validated = False, False
-    names = learn.metrics.all_metrics
+    if not self._model.holds(learn.model):  # another run
+        self._model, self.best, self.waited = ModelRef(learn.model), math.inf, 0
+    names = learn.metrics.columns
     if self.metric not in names:
         raise ValueError(f"EarlyStopCB watches {self.metric!r}, and MetricsCB measures {', '.join(names)}")
 
 @patch
 def row(self:EarlyStopCB, learn, row):
     if learn.training or 'partial' in row: return
-    self._validated, value = True, self.sign*row[self.metric]
+    self._validated, value = True, row.get(self.metric)
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"EarlyStopCB watches {self.metric!r}, which is no number but {value!r:.40}: watch another "
+                        "column, or let the metric give one number, as its average")
+    value *= self.sign
     if value < self.best: self.best, self.waited = value, 0
     else: self.waited += 1
     if self.waited < self.patience: return
