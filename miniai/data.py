@@ -8,9 +8,10 @@ __all__ = ['verify', 'find_fashion_mnist', 'TensorLoader', 'bytes_to_float', 'ke
 
 # %% ../nbs/loop/01_data.ipynb #0d753632
 import functools, hashlib, os, random, shutil, socket, tempfile, warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 import numpy as np, torch
 from torch.utils.data import DataLoader, Dataset, default_collate
@@ -90,6 +91,15 @@ def find_fashion_mnist(
     return found
 
 # %% ../nbs/loop/01_data.ipynb #c3989b39
+def _refuse_lists(x):
+    "An array or a list of labels would go whole into each batch"
+    inside = [*x.values()] if isinstance(x, Mapping) else x if isinstance(x, (list, tuple)) else []
+    plain = isinstance(x, (list, tuple)) and x and isinstance(x[0], (bool, int, float, str))
+    if plain or isinstance(x, np.ndarray):
+        raise TypeError(f'TensorLoader takes tensors, and this is a {type(x).__name__} of {len(x)}: '
+                        'convert it, as torch.as_tensor does')
+    for o in inside: _refuse_lists(o)
+
 def _n_samples(data):
     "The length that all tensors in `data` have in common"
     lens = []
@@ -97,6 +107,7 @@ def _n_samples(data):
     if not lens:
         raise ValueError(f"no tensor in {type(data).__name__}: "
                          "TensorLoader takes tensors; for other data sets use DataLoader")
+    _refuse_lists(data)
     if len(set(lens)) > 1:
         raise ValueError(f"tensors of different lengths {lens}: every one needs a row for each sample")
     return lens[0]
@@ -116,7 +127,8 @@ class TensorLoader:
         self.bs, self.shuffle, self.seed, self.drop_last, self.tfm = bs, shuffle, seed, drop_last, tfm
         self.epoch = 0  # how many passes have begun; set it to repeat or to skip one
         self.n = _n_samples(self.data)
-        if bs < 1: raise ValueError(f"bs={bs}: a batch needs at least one sample")
+        if not isinstance(bs, Integral) or bs < 1:
+            raise ValueError(f"bs={bs!r}: a batch needs a whole number of samples, at least one")
 
     def __len__(self): return self.n//self.bs if self.drop_last else -(-self.n//self.bs)
 
@@ -134,9 +146,10 @@ def order(self:TensorLoader,
     epoch:int,  # 0 for the first pass
 ):
     "The positions of the samples in the order of that epoch"
-    if not self.shuffle: return torch.arange(self.n)
+    if not self.shuffle: return torch.arange(self.n, device='cpu')
     state = np.random.SeedSequence([self.seed, epoch]).generate_state(1, np.uint64)[0]
-    return torch.randperm(self.n, generator=torch.Generator().manual_seed(int(state >> np.uint64(1))))
+    g = torch.Generator('cpu').manual_seed(int(state >> np.uint64(1)))
+    return torch.randperm(self.n, generator=g, device='cpu')
 
 @patch
 def _batches(self:TensorLoader, epoch, first):
@@ -283,6 +296,9 @@ def holdout(self:DataLoaders,
     **kwargs,   # what is to differ in the new training loader, as `bs` and `tfm`
 ):
     "Loaders of the training data alone, a part of it held out: for making choices"
+    if not isinstance(self.train, TensorLoader):
+        raise TypeError(f'holdout splits a TensorLoader, and this training loader is a {type(self.train).__name__}: '
+                        'split its data set, as torch.utils.data.random_split does')
     if not 0 < n < self.train.n:
         raise ValueError(f"n={n}: hold out at least one of the {self.train.n:,} samples, and not all")
     data = self.train.data
@@ -346,10 +362,9 @@ def synth_dls(
     seed:int=42,  # of the points and of their order
 )->DataLoaders:
     "Loaders of points near the line y = 2x + 3, both (n, 1): for tests that take milliseconds"
-    g = torch.Generator().manual_seed(seed)
-    def points(n):
-        x = torch.randn(n, 1, generator=g)
-        return x, 2*x + 3 + .1*torch.randn(n, 1, generator=g)
+    g = torch.Generator('cpu').manual_seed(seed)
+    def randn(n): return torch.randn(n, 1, generator=g, device='cpu')
+    def points(n): return (x := randn(n)), 2*x + 3 + .1*randn(n)
     train, valid = points(n), points(n//4)
     return DataLoaders(TensorLoader(*train, bs=bs, shuffle=True, seed=seed), TensorLoader(*valid, bs=bs),
                        name='y = 2x + 3')

@@ -7,10 +7,11 @@ __all__ = ['BatchTransformCB', 'normalise', 'GeneralRelu', 'plot_func', 'lsuv_in
            'clean_ipython_hist']
 
 # %% ../nbs/training/03_init.ipynb #d03271f2
+from contextlib import contextmanager
 import matplotlib.pyplot as plt
 import torch, torch.nn.functional as F
 from torch import nn
-from .core import clean_ipython_hist, clean_mem, clean_tb, keep_modes
+from .core import clean_ipython_hist, clean_mem, clean_tb, keep_modes, keep_random
 from .hooks import Hooks
 from .learner import Callback
 from .models import init_weights
@@ -20,7 +21,7 @@ _all_ = ['init_weights', 'clean_mem', 'clean_tb', 'clean_ipython_hist']  # to be
 # %% ../nbs/training/03_init.ipynb #fb6458b3
 class BatchTransformCB(Callback):
     "Change each batch before the model gets it"
-    order = -50  # after DeviceCB, before those that look at the batch
+    order, keeps = -50, ()  # after DeviceCB, before those that look at the batch
     def __init__(self,
         tfm,            # called with the batch, returns the batch to train with
         on_train=True,  # change training batches
@@ -135,6 +136,16 @@ def _pairs(model, names, inputs):
     return called, inputs
 
 # %% ../nbs/training/03_init.ipynb #c8716b00
+@contextmanager
+def _keep_buffers(model):
+    "Restore the buffers, which may count calls"
+    kept = [(m, nm, b, b.clone()) for m in model.modules() for nm, b in m.named_buffers(recurse=False)]
+    try: yield
+    finally:
+        for m, nm, b, values in kept:
+            b.copy_(values)
+            setattr(m, nm, b)
+
 def lsuv_init(
     model,        # `nn.Module`: weights and biases change in place, nothing else does
     *inputs,      # a batch of its inputs; with `m, m_in, xb` only `m_in` is scaled, by the outputs of `m`
@@ -143,12 +154,12 @@ def lsuv_init(
 )->dict:
     "Scale layer by layer to outputs of mean 0 and variance 1; returns what was measured before"
     before = {nm: t.clone() for nm, t in model.state_dict().items()}
-    names = {m: nm for nm, m in model.named_modules() if _weighted(m)}
-    if not names:
-        raise ValueError(f'{type(model).__name__} has no layer with a matrix of weights, '
-                         'so nothing can be scaled')
-    with keep_modes(model):
+    with keep_modes(model), keep_random(), _keep_buffers(model):
         model.eval()
+        names = {m: nm for nm, m in model.named_modules() if _weighted(m)}
+        if not names:
+            raise ValueError(f'{type(model).__name__} has no layer with a matrix of weights, '
+                             'so nothing can be scaled')
         try:
             pairs, inputs = _pairs(model, names, inputs)
             return {names[mod]: _scale(model, mod, at, names[mod], inputs, tol, max_iter)
@@ -156,3 +167,4 @@ def lsuv_init(
         except BaseException:
             model.load_state_dict(before)
             raise
+

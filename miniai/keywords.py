@@ -11,16 +11,23 @@ from collections.abc import Mapping
 from .learner import TrainCB
 
 # %% ../nbs/loop/keywords.ipynb #5a1f6b21
+def _takes(model, nm):
+    "Whether a model has such an argument; one that takes any passes it on to a module inside"
+    parameters = inspect.signature(model.forward).parameters
+    passes_on = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return nm in parameters or passes_on and any(_takes(m, nm) for m in model.children())
+
 def _part(out, nm): return out.get(nm) if isinstance(out, Mapping) else getattr(out, nm, None)
 
 class KeywordCB(TrainCB):
     "For batches that are dicts: the model takes them by name, and may compute the loss itself"
+    keeps = ()
     def __init__(self,
         labels='labels',  # item with the targets; the model gets it if its `forward` has such an argument
     ): self.labels = labels
 
     def before_fit(self, learn):
-        self._own_loss = self.labels in inspect.signature(learn.model.forward).parameters
+        self._own_loss = _takes(learn.model, self.labels)
 
     def predict(self, learn):
         batch = learn.batch

@@ -9,11 +9,15 @@ __all__ = ['runs_in_tools', 'probe', 'GrabCB', 'first_transformed', 'grab', 'pre
 # %% ../nbs/trying/01_probe.ipynb #10c00004
 import copy
 from collections.abc import Iterator, Mapping
+from functools import partial
+from types import FunctionType
 from contextlib import nullcontext
 from operator import itemgetter
 import numpy as np, torch
-from .core import copied, listify, patch, split_batch, to_cpu
-from .data import TensorLoader, keep_order
+from torch import nn, optim
+from .core import copied, listify, patch, split_batch, to_cpu, trains
+from .data import TensorLoader, first_batch, keep_order
+from .hooks import HooksCallback
 from .learner import STARRED, Callback, CancelBatchException, CancelFitException, Learner, explained, shape_of
 
 # %% ../nbs/trying/01_probe.ipynb #10c00007
@@ -22,25 +26,35 @@ def runs_in_tools(
 )->bool:
     "Whether a tool takes `cb` along with its copy: as `cb.in_tools` says, else if it can change a batch"
     if (said := getattr(cb, 'in_tools', None)) is not None: return said
+    if isinstance(cb, HooksCallback): return False  # it looks on, and holds all that it has recorded
     return any(callable(getattr(cb, nm, None)) for nm in (*STARRED, 'before_batch', 'after_predict'))
 
 # %% ../nbs/trying/01_probe.ipynb #10c00010
 def probe(
     learn,  # Learner that is to stay as it is
 )->Learner:
-    "A copy of a Learner to try something on, with copies of model, loss and the callbacks that run in tools"
+    "A copy of a Learner to try something on, with copies of all that trains and the callbacks that run in tools"
     res = copy.copy(learn)
-    res.state, res.opt = None, None
+    res.state = None
     memo = {id(learn): res, id(learn.dls): learn.dls}
     res.model = copied(learn.model, memo)
     res.loss_func = copied(learn.loss_func, memo)
     res.cbs = [copied(cb, memo) for cb in learn.cbs if runs_in_tools(cb)]
+    res.opt = None if learn.opt_func else copied(learn.opt, memo)
+    vars(res).update({nm: copied(o, memo) for nm, o in vars(learn).items() if _beside(nm, o)})
     return res
+
+_TREATED = 'model', 'loss_func', 'cbs', 'dls', 'opt', 'opt_func', 'state'
+_KINDS = nn.Module, optim.Optimizer, FunctionType, partial, list, tuple, dict
+
+def _beside(nm, o):
+    "Whether an attribute of the Learner is, or lists, a model or an optimizer beside its own"
+    return nm not in _TREATED and isinstance(o, _KINDS) and trains(o)
 
 # %% ../nbs/trying/01_probe.ipynb #10c00013
 class GrabCB(Callback):
     "Keep the first batch as the callbacks before it leave it, and stop the fit"
-    order = 1000
+    order, keeps = 1000, ()
     def before_batch(self, learn):
         self.batch = learn.batch
         raise CancelFitException()
@@ -60,6 +74,8 @@ def grab(
 ):
     "The first batch, as the callbacks of a copy change it; the copy has begun a fit"
     found = GrabCB()
+    trainable = any(p.requires_grad for p in copy.model.parameters())
+    if not trainable: copy.opt_func = None  # a frozen model has a first batch, too
     with keep_order(copy.loader(training)):
         copy.fit(1, train=training, valid=not training, cbs=[*listify(cbs), found])
     return found.batch
@@ -105,7 +121,7 @@ def _lone(o): return o[0] if isinstance(o, tuple) and len(o) == 1 else o or None
 
 class CapturePreds(Callback):
     "Keep every batch of a fit, on the CPU: afterwards `all_preds`, `all_targs` and `all_inps`"
-    order = 1000
+    order, keeps = 1000, ()
     def __init__(self,
         inps=True,  # keep the inputs, too
     ): self.inps = inps
@@ -146,12 +162,22 @@ class _NewPreds(CapturePreds):
         self.after_batch(learn)
         raise CancelBatchException()
 
-def _loader_of(data, bs):
+def _are_samples(data, learn):
+    "Whether a list holds samples, which have a dimension less than the batches of the Learner"
+    if not isinstance(data, list) or not all(isinstance(o, torch.Tensor) for o in data): return False
+    try: (x, *_), _ = split_batch(first_batch(learn.loader(True)), learn.n_inp)
+    except (TypeError, ValueError): return False  # it can be read once, or there is none
+    return bool(data) and isinstance(x, torch.Tensor) and data[0].ndim < x.ndim
+
+def _loader_of(data, bs, learn):
     if isinstance(data, np.ndarray): data = torch.from_numpy(data)
     if isinstance(data, (torch.Tensor, Mapping)): data = data,
     elif isinstance(data, type) or not hasattr(data, '__iter__'):
         raise TypeError(f'get_preds({data!r}): give inputs, '
                         'as a tensor with a row for each sample, or a loader')
+    elif _are_samples(data, learn):
+        raise TypeError('get_preds of a list of samples: put them together, torch.stack(samples); '
+                        'a list holds batches')
     elif not isinstance(data, tuple): return data
     return TensorLoader(*data, bs=bs)
 
@@ -163,7 +189,7 @@ def get_preds(self:Learner,
     cbs=None,     # further callbacks: one or several
 ):
     "What the model predicts for new data, on the CPU: a tensor, or nested as the model's output"
-    dl, keep, copy = _loader_of(data, bs), _NewPreds(False), probe(self)
+    dl, keep, copy = _loader_of(data, bs, self), _NewPreds(False), probe(self)
     copy.dls = [dl, dl]
     with nullcontext() if isinstance(dl, Iterator) else keep_order(dl):
         copy.fit(1, train=False, cbs=[*listify(cbs), keep])

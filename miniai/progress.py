@@ -95,7 +95,7 @@ class ProgressCB(Group):
     order = ORDER['show']
     shows_metrics = True
     single = 'leave one out, or there would be two tables'
-    process_only = '_out', '_bar', '_drawn', '_redrawn', '_done', '_n_rows', '_rows'  # new in a resumed run
+    keeps = '_losses', '_valid', '_fits', '_own'
     def __init__(self,
         plot:bool=False,  # draw the losses while it trains, in a notebook, at most once a second
     ):
