@@ -11,6 +11,7 @@ __all__ = ['def_device', 'set_seed', 'random_states', 'set_random_states', 'keep
 
 # %% ../nbs/loop/00_core.ipynb #e3c64ce1
 import ast, copy, dataclasses, gc, linecache, os, random, re, secrets, sys, threading, traceback, weakref
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -37,7 +38,10 @@ def set_seed(
     torch.manual_seed(seed)
 
 # %% ../nbs/loop/00_core.ipynb #e7a10c02
-def _listed(o): return {k: _listed(v) for k, v in o.items()} if isinstance(o, dict) else getattr(o, 'tolist', lambda: o)()
+def _listed(o):
+    "Nested dicts with lists in place of arrays"
+    if isinstance(o, dict): return {k: _listed(v) for k, v in o.items()}
+    return o.tolist() if isinstance(o, np.ndarray) else o
 
 def _numpy_state():
     "Plain values; as a text where NumPy's generator is another than the usual one, for its long numbers"
@@ -208,21 +212,26 @@ def _items(x):
     if not isinstance(x, (list, tuple)) or isinstance(x, PackedSequence): return [x]
     return sum((_items(o) if isinstance(o, Mapping) else [o] for o in x), [])
 
+def _rows(t): return t.size(0) if isinstance(t, torch.Tensor) and t.ndim else None
+
+def _voted(sizes):
+    "The number that stands in most of the lists, of several the first"
+    votes = Counter(n for o in sizes for n in dict.fromkeys(o))
+    return votes.most_common(1)[0][0] if votes else 1
+
 def batch_size(
     inputs,      # what `split_batch` gave for the model; or a whole batch
     preds=None,  # what the model made of them
     targets=(),  # what `split_batch` gave for the loss
 )->int:
-    "How many samples a batch holds: the number in which predictions and targets agree, else most of the items"
-    y = targets[0] if targets else None
-    if isinstance(y, torch.Tensor) and isinstance(preds, torch.Tensor) and y.ndim and preds.ndim:
-        if y.size(0) == (n := preds.size(0)): return n  # nearly always
-    rest, likely = _items(inputs), _sizes(preds)
-    for o in map(_sizes, targets):
+    "How many samples a batch holds: in what predictions and targets agree, else most of its items"
+    n = _rows(preds)
+    if n is not None and targets and _rows(targets[0]) == n: return n  # nearly always
+    likely, compared = _sizes(preds), [*map(_sizes, targets)]
+    for o in compared:
         if both := [n for n in o if n in likely]: return both[0]
-    votes = [set(n) for n in [*map(_sizes, targets), likely, *map(_sizes, rest)]]
-    named = [n for o in [*targets, preds, *rest] for n in _sizes(o)]
-    return max(named, key=lambda n: sum(n in o for o in votes), default=1)
+    return _voted([*compared, likely, *map(_sizes, _items(inputs))])
+
 
 # %% ../nbs/loop/00_core.ipynb #7299fb9b
 def length(
@@ -305,12 +314,12 @@ def write_whole(
     path,  # file, new or to be replaced
     data,  # text or bytes
 ):
-    "Write a file beside, flush it, and only then give it its name: the old file is there, or the whole new one"
+    "Write a file beside, flush it, then give it its name: the old one is there, or the whole new one"
     path = Path(os.path.realpath(path))
     beside = path.with_name(f'.{secrets.token_hex(8)}.part')  # nobody can have put a link there
-    binary = isinstance(data, bytes)
+    data = data.encode() if isinstance(data, str) else data
     try:
-        with open(beside, 'xb' if binary else 'x', **({} if binary else dict(encoding='utf-8', newline=''))) as f:
+        with open(beside, 'xb') as f:
             f.write(data)
             f.flush()
             os.fsync(f.fileno())
@@ -375,12 +384,9 @@ def copied(
     o,          # `nn.Module`, or anything else
     memo=None,  # as for `copy.deepcopy`
 ):
-    "A deep copy, in which no tensor has a graph; of a function, with copies of the modules that it closes over"
+    "A deep copy, in which no tensor has a graph; of a function, with copies of modules that it closes over"
     memo = {} if memo is None else memo
-    held = list(_held(o, set(memo)))
-    memo.update({id(t): t.detach().clone() for t in held if isinstance(t, torch.Tensor) and not t.is_leaf})
-    for f in held:
-        if isinstance(f, FunctionType) and id(f) not in memo: _copy_function(f, memo)
+    _prepare(o, memo)
     if id(o) in memo: return memo[id(o)]
     try:
         with torch.no_grad(): res = copy.deepcopy(o, memo)
@@ -388,10 +394,19 @@ def copied(
         note(e, f"tools work on a copy, and this {type(o).__name__} can't be copied: "
                 "a callback with in_tools = False is left out, an object with __deepcopy__ copies itself")
         raise
-    if not isinstance(o, torch.nn.Module): return res
-    for p, q in zip(o.parameters(), res.parameters()):
-        if q.requires_grad != p.requires_grad: q.requires_grad_(p.requires_grad)
+    if isinstance(o, torch.nn.Module): _as_trainable(o, res)
     return res
+
+def _as_trainable(model, res):
+    for p, q in zip(model.parameters(), res.parameters()):
+        if q.requires_grad != p.requires_grad: q.requires_grad_(p.requires_grad)
+
+def _prepare(o, memo):
+    "Put what deepcopy can't copy into the memo: tensors with a graph, functions that close over modules"
+    held = list(_held(o, set(memo)))
+    memo.update({id(t): t.detach().clone() for t in held if isinstance(t, torch.Tensor) and not t.is_leaf})
+    for f in held:
+        if isinstance(f, FunctionType) and id(f) not in memo: _copy_function(f, memo)
 
 def _held(o, seen):
     "All tensors, modules, functions and other objects that `o` holds, each once"

@@ -297,7 +297,8 @@ def holdout(self:DataLoaders,
 ):
     "Loaders of the training data alone, a part of it held out: for making choices"
     if not isinstance(self.train, TensorLoader):
-        raise TypeError(f'holdout splits a TensorLoader, and this training loader is a {type(self.train).__name__}: '
+        kind = type(self.train).__name__
+        raise TypeError(f'holdout splits a TensorLoader, and this training loader is a {kind}: '
                         'split its data set, as torch.utils.data.random_split does')
     if not 0 < n < self.train.n:
         raise ValueError(f"n={n}: hold out at least one of the {self.train.n:,} samples, and not all")

@@ -49,7 +49,8 @@ def _takes(f, args):
 
 def _waits(f):
     "Whether a call of `f` runs nothing of it yet"
-    return any(kind(f) for kind in (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction))
+    kinds = inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction
+    return any(kind(f) for kind in kinds)
 
 # %% ../nbs/loop/05_errors.ipynb #74677eea
 def check_cb(
@@ -62,7 +63,8 @@ def check_cb(
         raise TypeError(f"{type_name(cb)} was passed as a callback, and is none: "
                         "data goes into the Learner's dls")
     if not isinstance(order := getattr(cb, 'order', 0), (int, float)):
-        raise TypeError(f"{type_name(cb)}.order={order!r} is no number: the order of callbacks is one, see ORDER")
+        raise TypeError(f"{type_name(cb)}.order={order!r} is no number: "
+                        "the order of callbacks is one, see ORDER")
     _check_names(cb, dir(cb))
     if type(cb) is Callback: _check_given(cb)
     for nm in EVENTS:
@@ -82,7 +84,8 @@ def _check_given(cb):
     for nm, f in vars(cb).items():
         if nm == 'order': continue
         if nm not in EVENTS: raise ValueError(f"Callback({nm}=…): {nm} is no event: {_suggest(nm)}")
-        if not callable(f): raise TypeError(f"Callback({nm}={f!r}) can't be called: pass a function of the Learner")
+        if not callable(f):
+            raise TypeError(f"Callback({nm}={f!r}) can't be called: pass a function of the Learner")
 
 def _check_event(o, nm, f, args=('learn',)):
     if _waits(f):
@@ -107,6 +110,11 @@ def _short(o):
     "An argument in a few words"
     return repr(o) if isinstance(o, (str, int, float, type(None))) else f'<{type_name(o)}>'
 
+def _check_function(nm, o):
+    if o is None or callable(o) or isinstance(o, optim.Optimizer): return
+    what = f'{_short(o)} is a string' if isinstance(o, str) else f"{_short(o)} can't be called"
+    raise TypeError(f"{nm}={what}: pass the function itself, as F.cross_entropy or optim.Adam")
+
 def check_parts(
     model, loss_func, opt_func,  # what was given to the Learner
 ):
@@ -117,12 +125,7 @@ def check_parts(
         raise TypeError(f"model={model.__name__} is a function: write {model.__name__}(…)")
     if not callable(model):
         raise TypeError(f"model={_short(model)} can't be called: pass the model itself, an nn.Module")
-    for nm, o in dict(loss_func=loss_func, opt_func=opt_func).items():
-        if isinstance(o, str):
-            raise TypeError(f"{nm}={o!r} is a string: "
-                            "pass the function itself, as F.cross_entropy or optim.Adam")
-        if o is not None and not callable(o) and not isinstance(o, optim.Optimizer):
-            raise TypeError(f"{nm}={_short(o)} can't be called: pass a function, as F.cross_entropy or optim.Adam")
+    for nm, o in dict(loss_func=loss_func, opt_func=opt_func).items(): _check_function(nm, o)
     if isinstance(opt_func, functools.partial) and 'lr' in opt_func.keywords:
         raise TypeError(f"opt_func sets lr={opt_func.keywords['lr']} itself: "
                         "leave it out there, and pass it to the Learner, which passes it on")
@@ -258,11 +261,15 @@ def about_backward(
     "Why a loss has no gradient"
     if loss is None: return 'the loss is None: does the loss function end with a return?'
     if isinstance(loss, (tuple, list, Mapping)):
-        return f'the loss is a {type_name(loss)} of {len(loss)}: it has to be one tensor, as the sum of its parts'
+        return (f'the loss is a {type_name(loss)} of {len(loss)}: '
+                'it has to be one tensor, as the sum of its parts')
     if not isinstance(loss, torch.Tensor):
         return (f'the loss is a {type_name(loss)}, {loss!r:.20}: '
                 'it has to be a tensor, so leave out item() or float()')
     if loss.ndim: return f'the loss is {shape_of(loss)}: a loss is a scalar; take its mean'
+    if 'modified by an inplace operation' in str(e):
+        return ('something wrote into weights or outputs between predict and backward: '
+                'a layer or a loss in place, or a fit within this one, which after_step or after_batch can start')
     if loss.requires_grad: return ''
     return 'the loss has no gradient: is there a detach(), an argmax or a no_grad() on its way?'
 
@@ -291,7 +298,7 @@ def explain_error(
     "Add to an error of a starred event what was given, and what to do"
     if event not in ABOUT and isinstance(getattr(learn, 'loss', None), (int, float)): event = 'backward'
     try: says = ABOUT[event](e, learn) if event in ABOUT and isinstance(e, EXPLAINED) else ''
-    except Exception: says = ''  # what was given is stranger than the explanation expects: the error goes first
+    except Exception: says = ''  # what was given is too strange to be explained
     if says: note(e, says)
     if event == 'backward' and world()[1] > 1: note(e, ANOTHER_ENDED.removeprefix('miniai: '))
 

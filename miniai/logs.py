@@ -44,7 +44,8 @@ class CSVLogCB(RowCB):
     def before_fit(self, learn):
         super().before_fit(learn)
         if not self._model.holds(learn.model): self._model, self._new = ModelRef(learn.model), True
-        try: open(self.path if is_main() else os.devnull, 'a').close()  # what is there stays, until there is a row
+        path = self.path if is_main() else os.devnull
+        try: open(path, 'a').close()  # what is there stays, until there is a row
         except OSError as e: raise _cannot_write(self, e, self.path) from None
 
 
@@ -82,7 +83,7 @@ def resumed(self:CSVLogCB, learn):
 
 # %% ../nbs/loop/09_logs.ipynb #07a00013
 def _numbers(nm, v):
-    "(name, number) of a value of a row, and of each inside a list or a dict; (name, None) for what is no number"
+    "(name, number) of a value of a row, of each inside a list or a dict; (name, None) for what is no number"
     if isinstance(v, Mapping): inside = v.items()
     elif isinstance(v, (list, tuple)): inside = enumerate(v)
     else: return [(nm, v if isinstance(v, (int, float)) else None)]
@@ -172,8 +173,8 @@ def row(self:EarlyStopCB, learn, row):
     if learn.training or 'partial' in row: return
     self._validated, value = True, row.get(self.metric)
     if not isinstance(value, (int, float)):
-        raise TypeError(f"EarlyStopCB watches {self.metric!r}, which is no number but {value!r:.40}: watch another "
-                        "column, or let the metric give one number, as its average")
+        raise TypeError(f"EarlyStopCB watches {self.metric!r}, which is no number but {value!r:.40}: "
+                        "watch another column, or let the metric give one number, as its average")
     value *= self.sign
     if value < self.best: self.best, self.waited = value, 0
     else: self.waited += 1

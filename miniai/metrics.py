@@ -66,8 +66,9 @@ class SampleMean:
         "Call the function on a batch"
         value = self.f(preds, *targets)
         if isinstance(value, (tuple, list, Mapping)):
-            raise ValueError(f'the mean is taken of one number, and this is a {type(value).__name__} of {len(value)}: '
-                             'write a function for each, or an object with reset, update and compute')
+            what = f'a {type(value).__name__} of {len(value)}'
+            raise ValueError(f'the mean is taken of one number, and this is {what}: write a function '
+                             'for each, or an object with reset, update and compute')
         self.add(value, batch_size((), preds, targets) if n is None else n)
 
 # %% ../nbs/loop/07_metrics.ipynb #549df5b0

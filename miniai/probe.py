@@ -33,7 +33,7 @@ def runs_in_tools(
 def probe(
     learn,  # Learner that is to stay as it is
 )->Learner:
-    "A copy of a Learner to try something on, with copies of all that trains and the callbacks that run in tools"
+    "A copy of a Learner to try something on, with copies of all that trains, and of callbacks for tools"
     res = copy.copy(learn)
     res.state = None
     memo = {id(learn): res, id(learn.dls): learn.dls}
