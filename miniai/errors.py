@@ -79,13 +79,13 @@ def _check_names(o, names):
             raise ValueError(f"{type_name(o)}.{nm} looks like an event and is "
                              f"none: {_suggest(nm)} (A helper's name may start with _.)")
 
+_METHODS = 'mark', 'merge', 'state_dict', 'load_state_dict', 'resumed'  # what a callback may declare besides
+
 def _check_given(cb):
-    "Each keyword of `Callback(…)` is an event, and its value a function"
+    "A function that `Callback(…)` is given is one for an event, or stands in `_METHODS`"
     for nm, f in vars(cb).items():
-        if nm == 'order': continue
-        if nm not in EVENTS: raise ValueError(f"Callback({nm}=…): {nm} is no event: {_suggest(nm)}")
-        if not callable(f):
-            raise TypeError(f"Callback({nm}={f!r}) can't be called: pass a function of the Learner")
+        if callable(f) and nm not in (*EVENTS, *_METHODS):
+            raise ValueError(f"Callback({nm}=…): {nm} is no event: {_suggest(nm)}")
 
 def _check_event(o, nm, f, args=('learn',)):
     if _waits(f):
