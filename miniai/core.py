@@ -254,32 +254,32 @@ _CHUNK = 1024  # numbers that `Scalars` allocates at once
 
 class Scalars:
     "Numbers that grow by chunks, on the device where they come from; nothing waits until `tolist`"
-    def __init__(self): self.chunks, self.n, self.dtype = [], 0, torch.float32
+    def __init__(self): self.chunks, self.n, self.used = [], 0, _CHUNK
     def append(self,
         x,  # a number or a tensor, of which the mean counts
     ):
         "Add a number"
         if isinstance(x, torch.Tensor): x = x.detach()
-        else: x = torch.as_tensor(x, dtype=self.dtype, device='cpu')
-        if x.dtype is torch.float64: self.dtype = x.dtype  # from here on
-        if x.is_complex(): raise ValueError(f'{x} is complex, and a real number is wanted: take its abs()')
-        if not self._has_room(x.device): self._add_chunk(x.device)
-        self.chunks[-1][self.used] = x.to(self.dtype).mean() if x.ndim else x
+        else: x = torch.as_tensor(x, dtype=torch.float32, device='cpu')
+        full = self.used == _CHUNK
+        if full or x.dtype is not torch.float32 or x.device != self.chunks[-1].device: self._make_room(x)
+        chunk = self.chunks[-1]
+        chunk[self.used] = x.to(chunk.dtype).mean() if x.ndim else x
         self.n, self.used = self.n + 1, self.used + 1
 
-    def _has_room(self, device):
-        if not self.chunks or self.used == len(self.chunks[-1]): return False
-        return self.chunks[-1].device == device and self.chunks[-1].dtype is self.dtype
-
-    def _add_chunk(self, device):
-        if self.chunks: self.chunks[-1] = self.chunks[-1][:self.used]  # of another kind, perhaps not full
-        self.chunks.append(torch.zeros(_CHUNK, dtype=self.dtype, device=device))
+    def _make_room(self, x):
+        if x.is_complex(): raise ValueError(f'{x} is complex, and a real number is wanted: take its abs()')
+        last = self.chunks[-1] if self.chunks else torch.zeros(0, dtype=torch.float32, device=x.device)
+        dtype = torch.float64 if x.dtype is torch.float64 else last.dtype  # double from here on
+        if self.used < _CHUNK and (last.device, last.dtype) == (x.device, dtype): return
+        if self.chunks: self.chunks[-1] = last[:self.used]  # perhaps not full
+        self.chunks.append(torch.zeros(_CHUNK, dtype=dtype, device=x.device))
         self.used = 0
 
     def __len__(self): return self.n
     def tensor(self)->torch.Tensor:
         "All of them, (n,), on the CPU: float32, or float64 if one of them was"
-        if not self.chunks: return torch.zeros(0, dtype=self.dtype, device='cpu')
+        if not self.chunks: return torch.zeros(0, dtype=torch.float32, device='cpu')
         return torch.cat([o.cpu() for o in [*self.chunks[:-1], self.chunks[-1][:self.used]]])
     def tolist(self)->list: return self.tensor().tolist()
 

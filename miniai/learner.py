@@ -40,7 +40,7 @@ class Learner(Loop):
 
     def n_samples(self)->int:
         "How many samples the batch holds; override it where `batch_size` can't know, as for time first"
-        return batch_size(self.inputs, getattr(self, 'preds', None), self.targets)
+        return batch_size(self.inputs, vars(self).get('preds'), self.targets)
 
     def resuming(self, folder):
         raise ImportError(f'fit(resume={folder!r}) needs miniai.checkpoint: import it first')
@@ -262,14 +262,11 @@ class FitState:
         model = self.learn.model
         return {*model.modules()} if hasattr(model, 'modules') else {model}
 
-    def check(self,
-        nm,  # 'batch' or 'epoch': what begins
-    ):
+    def check(self):
         "An error if callbacks came or went, a warning if the model was replaced, or a layer of it"
         if self.learn.cbs != self.cbs:
             raise RuntimeError('learn.cbs has changed within the fit, and its events are given out already: '
                                'give callbacks to the Learner or to fit(cbs=…); one that is done returns early')
-        if nm == 'batch' and self.learn.model is self.model: return
         kept = self.layers <= self._layers()  # perhaps in a wrapper
         self.begin()
         if kept: return
@@ -346,8 +343,9 @@ def _rank(e):
 def level(self:Learner, nm, f, *args):
     "As in `Loop`; and a failing cleanup neither hides the first error nor stops the other cleanups"
     error = None
-    if nm == 'fit': self.state.begin()
-    else: self.state.check(nm)
+    state = self.state
+    if nm == 'fit': state.begin()
+    elif nm == 'epoch' or self.cbs != state.cbs or self.model is not state.model: state.check()
     try:
         self.callback(f'before_{nm}')
         f(self, *args)
