@@ -363,7 +363,7 @@ def _inside(o):
     if isinstance(o, (list, tuple, set, frozenset)): return list(o)
     if isinstance(o, partial): return [o.func, *o.args, *o.keywords.values()]
     if isinstance(o, CellType): return [_content(o)]
-    if isinstance(o, FunctionType): return [*(o.__closure__ or ()), *(o.__defaults__ or ())]
+    if isinstance(o, FunctionType): return [*(o.__closure__ or ()), o.__defaults__, o.__kwdefaults__]
     return _attributes(o)
 
 def walk(
@@ -427,16 +427,21 @@ def trains(
     return id(o) in memo or any(isinstance(x, kinds) for x in _held(o, set(memo)))
 
 def _copy_function(f, memo):
-    "Put a function that closes over copies of its modules into the memo, if it has any"
-    cells = [c for c in f.__closure__ or () if trains(_content(c), memo)]
-    defaults = f.__defaults__ if trains(f.__defaults__, memo) else None
+    "Put a function with copies of the modules in its closure and defaults into the memo, if it has any"
+    closure = f.__closure__ or ()
+    cells = [c for c in closure if trains(_content(c), memo)]
+    defaults = [nm for nm in ('__defaults__', '__kwdefaults__') if trains(getattr(f, nm), memo)]
     if not cells and not defaults: return
     memo.update({id(c): CellType() for c in cells})
-    closure = tuple(memo.get(id(c), c) for c in f.__closure__ or ())
-    res = memo[id(f)] = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, closure)
-    res.__kwdefaults__ = f.__kwdefaults__
-    if defaults: res.__defaults__ = copied(defaults, memo)
+    res = memo[id(f)] = _twin(f, tuple(memo.get(id(c), c) for c in closure))
+    for nm in defaults: setattr(res, nm, copied(getattr(f, nm), memo))
     for c in cells: memo[id(c)].cell_contents = copied(_content(c), memo)
+
+def _twin(f, closure):
+    res = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, closure or None)
+    res.__kwdefaults__ = f.__kwdefaults__
+    return res
+
 
 # %% ../nbs/loop/00_core.ipynb #7299fbf1
 def rms(

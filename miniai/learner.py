@@ -254,8 +254,16 @@ class FitState:
         self.learn.state, own = None, vars(self.learn)
         for nm in {'preds', 'loss'} & own.keys(): own[nm] = map_nested(torch.Tensor.detach, own[nm])
         if self.outer: self.outer.restore()
+    def enter(self,
+        nm,  # 'fit', 'epoch' or 'batch': the level that begins
+    ):
+        "Note what stays the same within a fit, or check that it does"
+        learn = self.learn
+        if nm == 'fit': self.begin()
+        elif nm == 'epoch' or learn.cbs != self.cbs or learn.model is not self.model: self.check()
+
     def begin(self):
-        "Note what stays the same within a fit"
+        "Note callbacks, model and layers"
         self.cbs, self.model = self.learn.cbs[:], self.learn.model
         self.layers = self._layers()
     def _layers(self):
@@ -343,9 +351,7 @@ def _rank(e):
 def level(self:Learner, nm, f, *args):
     "As in `Loop`; and a failing cleanup neither hides the first error nor stops the other cleanups"
     error = None
-    state = self.state
-    if nm == 'fit': state.begin()
-    elif nm == 'epoch' or self.cbs != state.cbs or self.model is not state.model: state.check()
+    self.state.enter(nm)
     try:
         self.callback(f'before_{nm}')
         f(self, *args)
