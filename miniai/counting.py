@@ -157,12 +157,13 @@ def alive_units(
 
 # %% ../nbs/looking/02_counting.ipynb #09a00041
 _CHANNELS = ('Conv', 'BatchNorm', 'InstanceNorm', 'GroupNorm', 'Pool')
+_BY_CHANNEL = '1d', '2d', '3d'  # at the end of a name, as LayerNorm2d: channels come second
 _FEATURES = ('Linear', 'LayerNorm', 'RMSNorm', 'Embedding', 'LSTM', 'GRU', 'RNN', 'Attention', 'Flatten')
 
 def _dim_of(m, last):
     "The dimension of units of a layer, by its class; `last`, that of the layer before, if the class has none"
     name = type(m).__name__
-    if any(o in name for o in _CHANNELS): return 1
+    if name.endswith(_BY_CHANNEL) or any(o in name for o in _CHANNELS): return 1
     return -1 if any(o in name for o in _FEATURES) else last
 
 def unit_dims(
