@@ -25,7 +25,8 @@ SMALL = 1 << 14                  # values: below, a call costs more than its wor
 # %% ../nbs/looking/02_counting.ipynb #0b0f9b7a
 class _Scratch(threading.local):
     "Working memory, for each thread its own: new memory from the system costs as much as the counting"
-    def __init__(self): self.scaled, self.codes = torch.empty(1 << 18), torch.empty(1 << 20, dtype=torch.int8)
+    def __init__(self): self.scaled, self.codes = (torch.empty(1 << 18, dtype=torch.float32, device='cpu'),
+                                             torch.empty(1 << 20, dtype=torch.int8, device='cpu'))
 _scratch = _Scratch()
 
 def _small_codes(x, scale):
@@ -157,12 +158,13 @@ def alive_units(
 
 # %% ../nbs/looking/02_counting.ipynb #09a00041
 _CHANNELS = ('Conv', 'BatchNorm', 'InstanceNorm', 'GroupNorm', 'Pool')
+_BY_CHANNEL = '1d', '2d', '3d'  # at the end of a name, as LayerNorm2d: channels come second
 _FEATURES = ('Linear', 'LayerNorm', 'RMSNorm', 'Embedding', 'LSTM', 'GRU', 'RNN', 'Attention', 'Flatten')
 
 def _dim_of(m, last):
     "The dimension of units of a layer, by its class; `last`, that of the layer before, if the class has none"
     name = type(m).__name__
-    if any(o in name for o in _CHANNELS): return 1
+    if name.endswith(_BY_CHANNEL) or any(o in name for o in _CHANNELS): return 1
     return -1 if any(o in name for o in _FEATURES) else last
 
 def unit_dims(
@@ -302,7 +304,7 @@ def _mean_and_std(x):
     if not x.numel(): return torch.full((2,), math.nan, device=x.device), True
     if x.device.type != 'cpu': return torch.stack(torch.std_mean(x)[::-1]), True
     *num, finite = moments(x.reshape(-1))
-    return torch.tensor(num), finite
+    return torch.tensor(num, dtype=torch.float32, device='cpu'), finite
 
 # %% ../nbs/looking/02_counting.ipynb #09a00020
 @patch

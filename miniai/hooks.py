@@ -156,7 +156,7 @@ def is_compiled(
     m,  # module
 )->bool:
     "Whether calls of this module run what `torch.compile` made"
-    return hasattr(m, '_orig_mod') or getattr(m, '_compiled_call_impl', None) is not None
+    return '_orig_mod' in m._modules or vars(m).get('_compiled_call_impl') is not None
 
 def _inside_script(nm, m, found):
     "Those of the modules `found` that lie within `m`, if that is TorchScript"
