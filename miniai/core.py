@@ -45,9 +45,9 @@ def _listed(o):
 
 def _numpy_state():
     "Plain values; as a text where NumPy's generator is another than the usual one, for its long numbers"
-    state = np.random.get_state()
-    if isinstance(state, dict): return str(_listed(state))
-    name, key, *rest = state
+    state = np.random.get_state(legacy=False)
+    if state['bit_generator'] != 'MT19937': return str(_listed(state))
+    name, key, *rest = np.random.get_state()
     return name, key.tolist(), *rest
 
 def random_states()->dict:
