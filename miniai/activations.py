@@ -8,11 +8,12 @@ __all__ = ['MAX_PANELS', 'RULE_OF_THUMB', 'append_stats', 'get_hist', 'get_min',
 
 # %% ../nbs/looking/03_activations.ipynb #9c0e485c
 import time
+from numbers import Integral
 import matplotlib.pyplot as plt
 import numpy as np, torch
 from matplotlib.cm import ScalarMappable
 from torch import nn
-from .core import ModelRef, copied, keep_random, main_tensor, map_nested, patch
+from .core import ModelRef, copied, keep_random, main_tensor, map_nested, patch, step_hooks
 from .counting import HALF, DeadUnit, LayerStats, Rows, silent_runs, unit_dims
 from .hooks import Hooks, HooksCallback, Record, find_modules
 from .learner import ORDER, Callback
@@ -81,6 +82,7 @@ class StatsPlots:
 # %% ../nbs/looking/03_activations.ipynb #e9ea1008
 class ActivationStats(StatsPlots, HooksCallback):
     "Statistics of layers' outputs in a fit: means, spreads, histograms, dead units; iterate for the records"
+    keeps, makes = 'epoch_ends', LayerStats
     def __init__(self,
         mod_filter=None,  # takes a module, returns True for those to look into; None: the model's `blocks`
         on_train=True,    # look into training batches
@@ -331,7 +333,7 @@ def overview(self:StatsPlots,
 # %% ../nbs/looking/03_activations.ipynb #247c891e
 class GradientStats(ActivationStats):
     "The same for the gradients of the loss by the layers' outputs; the range follows the first batch"
-    what = 'gradient'
+    what, keeps = 'gradient', ()
     def __init__(self,
         *args,     # as for `ActivationStats`
         **kwargs,  # as for `ActivationStats`
@@ -341,11 +343,13 @@ class GradientStats(ActivationStats):
 class UpdateStats(StatsPlots, Callback):
     "The update of each weight tensor: its standard deviation, over that of the weights"
     what, order = 'update', ORDER['updates']
+    keeps, makes = ('records', 'n_batches', 'fits'), (Record, LayerStats)
     def __init__(self,
         every:int=1,  # look at one training batch in so many
     ):
-        if every < 1: raise ValueError(f"every={every}: every must be 1 or more; 1 looks at each batch")
-        self.every, self._before, self._model = every, None, ModelRef()
+        if not isinstance(every, Integral) or every < 1:
+            raise ValueError(f"every={every!r}: every must be 1 or more; 1 looks at each batch")
+        self.every, self._before, self._model, self._hooks, self._stepped = every, None, ModelRef(), None, False
         self._reset()
 
     def _reset(self): self.records, self.n_batches, self.fits = {}, 0, []
@@ -354,19 +358,26 @@ class UpdateStats(StatsPlots, Callback):
         if not self._model.holds(learn.model): self._reset()
         self._model = ModelRef(learn.model)
         self.fits.append(self.n_batches)
+        self._hooks = step_hooks(learn.opt, after=self._note_step)
 
+    def _note_step(self, opt): self._stepped = True
     def after_backward(self, learn):
-        self._before = None
-        if self.n_batches % self.every == 0:
+        if self._before is None and self.n_batches % self.every == 0:  # else it waits for its step
             weights = [(nm, p) for nm, p in learn.model.named_parameters() if p.ndim > 1]
             self._before = [(nm, p, p.detach().clone()) for nm, p in weights]
         self.n_batches += 1
 
-    def cleanup_batch(self, learn): self._before = None
+    def cleanup_fit(self, learn):
+        for h in self._hooks or (): h.remove()
+        self._before = self._hooks = None
     def __iter__(self): return iter(self.records.values())
     def __len__(self): return len(self.records)
 
 # %% ../nbs/looking/03_activations.ipynb #56052fd8
+def _real(t):
+    "Numbers to compute with: the parts of complex ones, and floats for bits and bytes"
+    if t.is_complex(): return torch.view_as_real(t)
+    return t if t.is_floating_point() and t.dtype.itemsize > 1 else t.float()
 def _spread(t): return t.float().std() if t.numel() > 1 else t.float().abs().mean()
 
 @patch
@@ -376,10 +387,13 @@ def _add(self:UpdateStats, nm, owner):
 
 @patch
 def after_step(self:UpdateStats, learn):
+    if self._hooks is not None and not self._stepped: return  # gradients are accumulated
+    self._stepped = False
     for nm, p, old in self._before or ():
         if nm not in self.records: self._add(nm, dict(learn.model.named_modules())[nm.rpartition('.')[0]])
         rec = self.records[nm]
-        diff = p.detach() - old
+        old = _real(old)
+        diff = _real(p.detach()) - old
         rec.stats.append(diff, self.n_batches - 1)
         rec.ratio.append(_spread(diff).div(_spread(old)).view(1))
     self._before = None

@@ -172,7 +172,7 @@ def is_linear(
     layers = [m for m in model.modules() if getattr(getattr(m, 'weight', None), 'ndim', 0) > 1]
     if len(layers) < 2 or not (torch.is_tensor(x) and x.is_floating_point()): return False
     seen = []
-    with torch.no_grad(), Hook(layers[-1], lambda hook, mod, inp, outp: seen.append(inp[0])):
+    with torch.no_grad(), Hook(layers[-1], lambda hook, mod, inp, outp: seen.extend(inp[:1])):
         for o in (x, x.flip(0), (x + x.flip(0))/2): model(o)
     if len(seen) != 3: return False  # a layer that runs several times, or not at all
     first, second, middle = seen

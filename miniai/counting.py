@@ -332,7 +332,7 @@ def append(self:LayerStats,
     if x.dtype != torch.float64: x = x.float()
     dim = self._dim(x, module)
     num, finite = _mean_and_std(x)
-    if self.hist_max is None: self._set_range(num[_STD])
+    if self.hist_max is None: self._set_range(num[_STD] if finite else x[x.isfinite()].std(correction=0))
     scale, alive = HALF/(self.hist_max or 10.), alive_units(x, dim)
     self._check_units(alive.numel())
     flat, on_cpu = x.reshape(-1), x.device.type == 'cpu'

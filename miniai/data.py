@@ -138,7 +138,7 @@ class TensorLoader:
     ):
         "The batches of the next pass, from number `first` on"
         epoch, self.epoch = self.epoch, self.epoch + 1
-        yield from self._batches(epoch, first)
+        return self._batches(epoch, first)
 
 # %% ../nbs/loop/01_data.ipynb #c3989b3c
 @patch

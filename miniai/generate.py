@@ -12,13 +12,14 @@ import argparse, io, math
 from base64 import b64encode
 from collections import namedtuple
 from html import escape
+from numbers import Integral, Real
 from pathlib import Path
 from pickle import UnpicklingError
 import matplotlib.pyplot as plt
 import torch, torch.nn.functional as F
 from torch import nn, optim
 from .checkpoint import CheckpointCB
-from .core import device_of, keep_modes, patch, set_seed
+from .core import device_of, keep_modes, patch, set_seed, write_whole
 from .data import CLASSES, DataLoaders, TensorLoader, fashion_mnist
 from .learner import Callback, TrainLearner
 from .metrics import DeviceCB, MetricsCB
@@ -37,6 +38,11 @@ def centred(
     images, labels = batch
     return images[:, None].float()/127.5 - 1, labels
 
+def _check_bytes(images):
+    if images.dtype != torch.uint8 or images.shape[1:] != (28, 28):
+        raise ValueError(f'images of shape {tuple(images.shape[1:])} and type {images.dtype}: garments takes bytes, '
+                         '0 to 255, of shape (28, 28), as fashion_mnist has them')
+
 def garments(
     bs:int=128,   # samples in a batch
     n:int=None,   # so many images to train on, and a sixth of that to validate; None: all
@@ -44,11 +50,12 @@ def garments(
 )->DataLoaders:
     "Loaders of garments in -1 to 1"
     dls = dls or fashion_mnist()
-    def loader(dl, n, **kw):
-        data = [t[:n and max(n, bs)] for t in dl.data]  # at least a batch
-        return TensorLoader(*data, tfm=centred, **kw)
+    if n is not None and not (isinstance(n, Integral) and n > 0):
+        raise ValueError(f'n={n!r}: so many images to train on, 1 or more; None for all')
+    _check_bytes(dls.train.data[0])
+    def loader(dl, n, **kw): return TensorLoader(*(t[:n] for t in dl.data), tfm=centred, **kw)
     train = loader(dls.train, n, bs=bs, shuffle=True)
-    valid = loader(dls.valid, n and n//6, bs=2*bs)
+    valid = loader(dls.valid, n and max(1, n//6), bs=2*bs)
     return DataLoaders(train, valid, name=dls.name, real=dls.real)
 
 # %% ../nbs/generating/02_generate.ipynb #22a00021
@@ -84,14 +91,18 @@ class NoiseCB(Callback):
         times=torch.rand,   # draws (n,) times
     ):
         _check_path(path)
-        if not 0 <= drop < 1: raise ValueError(f'drop={drop}: a share of the labels, from 0 to below 1')
+        if not isinstance(drop, Real) or not 0 <= drop < 1:
+            raise ValueError(f'drop={drop!r}: a share of the labels, from 0 to below 1')
         self.path, self.n_classes, self.drop, self.times = path, n_classes, drop, times
 
     def before_batch(self, learn):
         x, *rest = learn.batch if isinstance(learn.batch, (tuple, list)) else (learn.batch,)
+        if self.n_classes and not rest:
+            raise ValueError(f'n_classes={self.n_classes}, and a batch without labels: leave n_classes out')
         y = rest[0] if self.n_classes else None
-        if learn.iter == 0: self._check(learn.model, x, y)
-        inputs, noise = noisify(x, self.path, self.times(len(x)).to(x.device))
+        t = self.times(len(x)).to(x.device)
+        if learn.iter == 0 or x.device.type == 'cpu': self._check(learn.model, x, y, t)  # it waits for the device
+        inputs, noise = noisify(x, self.path, t)
         if self.n_classes: inputs = *inputs, self._dropped(y)
         learn.batch = *inputs, noise - x if self.path.velocity else noise
 
@@ -107,12 +118,14 @@ def _check_path(path):
         raise TypeError(f'path={path!r}: linear, cosine or flow, as they are in miniai.generate')
 
 @patch
-def _check(self:NoiseCB, model, x, y):
+def _check(self:NoiseCB, model, x, y, t):
     n = getattr(model, 'n_classes', self.n_classes)
     if n != self.n_classes:
         raise ValueError(f'NoiseCB with n_classes={self.n_classes}, and a model with {n}: '
                          'they have the same classes')
-    if x.abs().max() > LIMIT:
+    if not 0 <= t.min() <= t.max() <= 1:
+        raise ValueError(f'times from {t.min():.3g} to {t.max():.3g}: they run from 0, the image, to 1, noise')
+    if not x.abs().max() <= LIMIT:  # or NaN
         raise ValueError(f'images from {x.min():.3g} to {x.max():.3g}: bring them to -1 to 1, '
                          'as `centred` does with bytes')
     if n and not 0 <= y.min() <= y.max() < n:
@@ -157,7 +170,7 @@ def cond_sample(
 )->list:
     "The images after each step, from noise to the last"
     _check_path(path)
-    _check_sample(c, model, steps, guidance, order)
+    _check_sample(c, model, sz, steps, guidance, order, eta)
     xt, out, last = torch.randn(sz, device=device_of(model)), [], None
     start = 1. if path.velocity else .999  # at 1 nothing of the image is left to divide by
     ts = torch.linspace(start, 0, steps + 1).to(xt)
@@ -181,16 +194,27 @@ def sample(model, sz, steps:int=20, **kwargs):
     return cond_sample(None, model, sz, steps, **kwargs)
 
 # %% ../nbs/generating/02_generate.ipynb #22a00043
-def _check_sample(c, model, steps, guidance, order):
-    if steps < 1 or steps != int(steps):
-        raise ValueError(f'steps={steps}: the number of steps from noise to an image is whole, as 20')
+def _check_sample(c, model, sz, steps, guidance, order, eta):
+    if c is not None and not len(c): raise ValueError('no labels: one for each image')
+    _check_shape(sz, getattr(model, 'in_channels', None))
+    if not isinstance(steps, Integral) or steps < 1:
+        raise ValueError(f'steps={steps!r}: the number of steps from noise to an image is whole, as 20')
     if order not in (1, 2): raise ValueError(f'order={order}: 1, or 2')
+    if not 0 <= eta <= 1: raise ValueError(f'eta={eta}: the share of new noise, from 0 to 1')
+    if not math.isfinite(guidance): raise ValueError(f'guidance={guidance}: a number, as 1.25')
     n = getattr(model, 'n_classes', 0)
     if guidance != 1 and (c is None or not n):
         raise ValueError(f'guidance={guidance} is towards a label: give a model with n_classes, and labels')
-    if c is not None: _check_labels(c, n)
+    if c is not None: _check_labels(c, n, sz[0])
 
-def _check_labels(c, n):
+def _check_shape(sz, channels):
+    if len(sz) != 4 or min(sz) < 1 or channels not in (None, sz[1]):
+        raise ValueError(f'sz={tuple(sz)}: the shape of the images, (n, {channels or "c"}, h, w), n 1 or more')
+
+def _check_labels(c, n, n_images):
+    if not isinstance(c, torch.Tensor) or c.is_floating_point() or c.shape != (n_images,):
+        shape = f'a tensor of shape {tuple(c.shape)} and type {c.dtype}' if isinstance(c, torch.Tensor) else f'a {type(c).__name__}'
+        raise ValueError(f'labels are {shape}: give a tensor of {n_images} whole numbers, one for each image')
     if not n:
         raise ValueError('labels for a model that takes none: make it with n_classes, and train it with '
                          'NoiseCB(n_classes=…)')
@@ -207,10 +231,18 @@ def middle_times(
     return (std*torch.randn(n)).sigmoid()
 
 # %% ../nbs/generating/02_generate.ipynb #22a00071
+def _check_features(x, y):
+    for o in (x, y):
+        if len(o) < 2: raise ValueError(f'features of {len(o)} image: a distance needs two or more of each')
+        if not o.isfinite().all(): raise ValueError('features that are not finite: the images are NaN, or the model is')
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(f'{x.shape[1]} and {y.shape[1]} features: take both from the same model')
+
 def frechet(
     x, y,  # features (n, d) of two sets
 ):
     "The squared Fréchet distance of two normal distributions with the means and covariances of these"
+    _check_features(x, y)
     (m, c), (m2, c2) = [(o.double().mean(0), o.double().T.cov()) for o in (x, y)]
     root = torch.linalg.eigvals(c@c2).sqrt().real.sum()  # trace of the root of c·c2
     return ((m - m2).square().sum() + c.trace() + c2.trace() - 2*root).item()
@@ -223,6 +255,7 @@ def kernel_distance(
     def inner(a):  # the mean over pairs of different samples
         o, n = k(a, a), len(a)
         return (o.sum() - o.diagonal().sum())/(n*(n - 1))
+    _check_features(x, y)
     x, y = x.double(), y.double()
     return (inner(x) + inner(y) - 2*k(x, y).mean()).item()
 
@@ -300,7 +333,7 @@ def page(
     *first, last = map(str, _SHOWN)
     html = _PAGE.format(says=escape(' '.join(says)), grid=_png(grid), way=_png(rows),
                         steps=f"{', '.join(first)} and {last}")
-    Path(path).write_text(html, encoding='utf-8')
+    write_whole(path, html)
 
 # %% ../nbs/generating/02_generate.ipynb #22a00088
 def generate(
@@ -317,15 +350,24 @@ def generate(
     if (out := Path(out)).suffix not in ('.html', '.htm'):
         raise ValueError(f'{out}: the page is an HTML file, as garments.html; '
                          'its weights go into a .pt beside it')
-    open(out, 'a').close()  # an error now, not after the training, if it can't be written
+    for path in (out, out.with_suffix('.pt')): _check_writable(path)
     set_seed(seed)
-    folder = None if load else folder or out.with_suffix(f'.{epochs}-{seed}.run')
-    learn = trainer(dls := dls or garments(), folder, [ProgressCB(), *cbs])
+    dls = dls or garments()
+    data = '' if dls.real else 'stand-in.'
+    folder = None if load else folder or out.with_suffix(f'.{data}{epochs}-{seed}.run')
+    learn = trainer(dls, folder, [ProgressCB(), *cbs])
     if load: learn.load(load)
     else: _trained(learn, epochs, folder, out.with_suffix('.pt'))
-    page(out, learn.model, _figures(learn.model, dls), seed)
+    loud = [] if dls.real else [f'Not the real garments: {dls.name}.']
+    page(out, learn.model, loud + _figures(learn.model, dls), seed)
     print(f'The page: {out.resolve()}')
     return learn
+
+def _check_writable(path):
+    "An error now, not after the training; and no empty file is left"
+    new = not path.exists()
+    open(path, 'a').close()
+    if new: path.unlink()
 
 def _trained(learn, epochs, folder, weights):
     "Train, or resume; the averaged weights are those that are kept"

@@ -248,6 +248,8 @@ class FitState:
     def __init__(self, learn, **args):
         self.learn, self.args, self.listeners = learn, args, {}  # args: those of `fit`
         self.blamed = None, None, None  # the last exception, its event, and where it was raised
+        self.ending = None  # the class of what ends the level whose cleanup runs
+        self.again = 'ended_by' in vars(learn)  # there was a fit before
         self.outer = _Outer(learn) if learn.state else None
     def __enter__(self): self.learn.state = self
     def __exit__(self, *args):
@@ -350,15 +352,16 @@ def _rank(e):
 @patch
 def level(self:Learner, nm, f, *args):
     "As in `Loop`; and a failing cleanup neither hides the first error nor stops the other cleanups"
-    error = None
-    self.state.enter(nm)
+    error, state = None, self.state
+    state.enter(nm)
     try:
         self.callback(f'before_{nm}')
         f(self, *args)
         if nm == 'epoch': self._check_batches()
         self.callback(f'after_{nm}')
     except BaseException as e: error = e
-    if nm == 'fit': self.ended_by = error and type(error)
+    state.ending = error and type(error)
+    if nm == 'fit': self.ended_by = state.ending
     try:
         error = self._cleanup(f'cleanup_{nm}', error)
         more_than_a_batch = error is not None and not isinstance(error, CancelBatchException)

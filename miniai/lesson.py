@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import torch, torch.nn.functional as F
 import miniai
 from .activations import ActivationStats
-from .core import listify, set_seed
+from .core import listify, set_seed, write_whole
 from .world import from_all, is_main, world
 from .data import fashion_mnist
 from .diagnose import DiagnoseCB
@@ -137,18 +137,16 @@ def _run_html(name, learn):
 
 # %% ../nbs/keeping/06_lesson.ipynb #b2c40f1d
 def _reserve(path, name='lesson.html'):
-    "The file to write, with a note in it; a folder gets one of that name. ValueError if it can't be written"
+    "The file to write; a folder gets one of that name. ValueError if it can't be written; what is there stays"
     path = Path(path)/name if Path(path).is_dir() else Path(path)
-    try:
-        path.write_text(
-            '<!doctype html><meta charset="utf-8"><title>Not finished</title>This run has not '
-            'finished.\n'
-        )
+    new = not path.exists()
+    try: open(path, 'a').close()
     except OSError as e:
         raise ValueError(
             f"out={str(path)!r} can't be written ({e.strerror}): give a file in a folder "
             'that exists, or a folder'
         ) from e
+    if new: path.unlink()
     return path
 
 def _made_with(runs, settings):
@@ -184,7 +182,8 @@ def report(
             'None of these numbers says anything about Fashion-MNIST.</p>'
         )
     )
-    path.write_text(
+    write_whole(
+        path,
         f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
@@ -192,7 +191,6 @@ def report(
 <div class="runs">{''.join(_run_html(nm, l) for nm, l in runs.items())}</div>
 <h2>Made with</h2><div class="scroll"><table>{_made_with(runs, settings)}</table></div></body></html>
 """,
-        encoding='utf-8',
     )
     return path
 

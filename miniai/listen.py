@@ -11,9 +11,10 @@ from itertools import accumulate
 from operator import mul
 from pathlib import Path
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 from .hooks import is_compiled
-from .learner import Callback
+from .learner import Callback, TrainCB, TrainLearner
 
 # %% ../nbs/looking/04_listen.ipynb #022409e8
 class _Drops:
@@ -42,7 +43,7 @@ class _Meetings:
     "Which shapes were arguments of one call"
     def __init__(self): self.found = set()  # of sets of shapes
     def before(self, name, args, kwargs):
-        tensors = [o for o in (*args, *kwargs.values()) if isinstance(o, torch.Tensor)]
+        tensors = [o for o in (*args, *kwargs.values()) if isinstance(o, torch.Tensor) and not o.is_nested]
         self.found.add(frozenset(o.shape for o in tensors))
 
 # %% ../nbs/looking/04_listen.ipynb #8e407a8c
@@ -64,8 +65,8 @@ class _Reshapes:
     "The reshapes: shape before, shape after, place"
     def __init__(self): self.found, self._flat = [], {}
     def after(self, name, args, kwargs, out):
-        if name not in RESHAPES: return
-        x = args[0] if args else kwargs['input']
+        x = args[0] if args else kwargs.get('input')
+        if name not in RESHAPES or x.is_nested or out.is_nested: return
         before = tuple(self._flat.get(id(x), (x.shape,))[0])
         self.found.append((before, tuple(out.shape), _place()))
         if out.ndim < len(before): self._flat[id(out)] = before, out  # `out`, lest another gets its id
@@ -119,13 +120,31 @@ def mixes(
     return any(_swapped(p, q) or _swapped(q, p) for p, q in zip(_blocks(a, ends), _blocks(b, ends)))
 
 # %% ../nbs/looking/04_listen.ipynb #10c0006b
+def _has_fast_path(learn):
+    "Whether attention in evaluation mode may run: in the model, in what the loss holds, or in a custom step"
+    steps = [f for nm in ('predict', 'get_loss') for f in learn.listeners(nm)]
+    custom = any(getattr(f, '__func__', f) not in _PLAIN_STEPS for f in steps)
+    return custom or _in_loss(learn.loss_func) or any(not m.training for m in _attention(learn.model))
+
+def _attention(o): return [m for m in o.modules() if isinstance(m, _ATTENTION)] if isinstance(o, nn.Module) else []
+
+def _in_loss(f):
+    "Whether a loss is, or has closed over, a module with attention"
+    cells = getattr(f, '__closure__', None) or ()
+    return any(map(_attention, (f, *(c.cell_contents for c in cells))))
+
+_ATTENTION = nn.MultiheadAttention, nn.TransformerEncoderLayer
+_PLAIN_STEPS = TrainLearner.predict, TrainCB.predict, TrainLearner.get_loss, TrainCB.get_loss
+
 class ReshapesCB(Callback):
     "Notes in the first training batch of a fit which reshapes mix dimensions, apart from the first"
     def __init__(self): self.found, self._mode = [], None
     def before_fit(self, learn): self._due = not any(map(is_compiled, learn.model.modules()))
     def before_batch(self, learn):
         if not self._due or not learn.training: return
-        self._due, self._mode = False, Functions()
+        self._due = False
+        if _has_fast_path(learn): return  # a mode would change what it gives
+        self._mode = Functions()
         self._mode.__enter__()
     def after_loss(self, learn): self.cleanup_batch(learn)
     def cleanup_fit(self, learn): self.cleanup_batch(learn)

@@ -14,7 +14,7 @@ from torch.utils.data import DistributedSampler
 from .core import batch_size, length, map_nested, patch, random_states, set_random_states, set_seed, to_device
 from .learner import Callback, CancelFitException
 from .metrics import SampleMean
-from .scale import GradAccumCB
+from .scale import GradAccumCB, reduction_of
 from .world import from_all, is_main, world
 
 # %% ../nbs/keeping/05_processes.ipynb #21b00017
@@ -79,6 +79,7 @@ def before_fit(self:AccelerateCB, learn):
     if not self._is_wrapped(learn.model, trained):
         self._key, self._wrapped = (learn.model, trained), self._wrap(learn)
     if several: learn.gather_metric = gather_metric
+    self._reduction = None
     self._starts, self._weights = [cb.mark() for cb in _merged(learn)], []
 
 @patch
@@ -93,8 +94,9 @@ def _wrap(self:AccelerateCB, learn):
     for m in learn.model.children():
         if any(True for _ in m.parameters()): fully_shard(m)
     fully_shard(learn.model)
-    lr = learn.opt.param_groups[0]['lr']
-    learn.opt = learn.opt_func(learn.model.parameters(), lr)  # of the parameters that it has now
+    rates = [g['lr'] for g in learn.opt.param_groups]
+    learn.opt = learn.opt_func(learn.model.parameters(), rates[0])  # of the parameters that it has now
+    for g, lr in zip(learn.opt.param_groups, rates): g['lr'] = lr  # as they were made for the fit
     return learn.model
 
 # %% ../nbs/keeping/05_processes.ipynb #21b00021
@@ -123,13 +125,41 @@ def _part_random():
 def _share(self:AccelerateCB, learn):
     "The part of the batch that belongs to this process; with too few samples, one that doesn't count"
     k, (rank, n) = batch_size(learn.batch), world()
+    if learn.iter < _COMPARED: _compare(learn)
     if k < n and not learn.iter:
         raise ValueError(f'a batch of {k} for {n} processes: give larger batches, or take fewer processes')
     def begins(i): return -(-k*i//n)  # share number i, rounded up
     a, b = begins(rank), begins(rank + 1)
-    learn.share, learn.counts, self._weight = k/n, a < b, (b - a)*n/k
+    learn.state.share, learn.counts, self._weight = k/n, a < b, (b - a)*n/k
     if a == b: a, b = 0, 1
-    learn.batch = map_nested(lambda t: t[a:b] if t.ndim else t, learn.batch)
+    learn.batch = _share_of(learn.batch, k, a, b)
+
+def _share_of(batch, k, a, b):
+    "The samples from `a` to `b` of a batch of `k`"
+    if isinstance(batch, dict): return {nm: _share_of(v, k, a, b) for nm, v in batch.items()}
+    if not isinstance(batch, (list, tuple)): return _cut(batch, k, a, b)
+    parts = [_cut(o, k, a, b) for o in batch]
+    return type(batch)(*parts) if hasattr(batch, '_fields') else type(batch)(parts)
+
+def _cut(o, k, a, b):
+    "The rows of a tensor, the items of a list; what is for all samples stays"
+    if isinstance(o, (int, float, str, type(None))) or isinstance(o, torch.Tensor) and not o.ndim: return o
+    if isinstance(o, dict): return _share_of(o, k, a, b)
+    if hasattr(o, '__len__') and len(o) == k: return o[a:b]
+    shape = getattr(o, 'shape', None)
+    what = type(o).__name__ if shape is None else f'{type(o).__name__} of shape {tuple(shape)}'
+    raise ValueError(f'a batch of {k} samples holds a {what}, which is not one row for each sample, '
+                     'and AccelerateCB cannot share it out: make it a row for each, or a number')
+
+_COMPARED = 2  # batches of an epoch, of which all processes must have the same
+
+def _compare(learn):
+    "Raise an error if the processes have other data, or another order"
+    sums = []
+    map_nested(lambda t: sums.append(repr(t.double().sum().item())), learn.batch)
+    if len(set(map(tuple, from_all(sums)))) == 1: return
+    raise ValueError(f'batch {learn.iter} is another one in each process, where all have to read the same data in '
+                     'the same order: seed each alike, with set_seed, before data and loaders are made')
 
 # %% ../nbs/keeping/05_processes.ipynb #21b00023
 @patch
@@ -139,7 +169,17 @@ def after_predict(self:AccelerateCB, learn): self._back(learn)
 def after_loss(self:AccelerateCB, learn):
     if not learn.training or self.acc.num_processes == 1: return
     self._weights.append(self._weight)
-    if self._weight != 1: learn.loss.register_hook(lambda grad, w=self._weight: grad*w)
+    if self._reduction is None: self._note_reduction(learn)
+    w = self.acc.num_processes*learn.counts if self._reduction == 'sum' else self._weight
+    if w != 1: learn.loss.register_hook(lambda grad: grad*w)
+
+@patch
+def _note_reduction(self:AccelerateCB, learn):
+    self._reduction = min(from_all(reduction_of(learn)))
+    if self._reduction or not is_main(): return
+    warnings.warn('AccelerateCB: this loss is neither a mean nor a sum over samples, as where some are ignored, '
+                  'weighted, or compared with each other: the shares of a batch give other gradients '
+                  'than the whole', stacklevel=2)
 
 @patch
 def cleanup_batch(self:AccelerateCB, learn):
@@ -155,7 +195,7 @@ def _back(self:AccelerateCB, learn):
 def cleanup_fit(self:AccelerateCB, learn):
     ended_together = learn.ended_by is None or issubclass(learn.ended_by, CancelFitException)
     if ended_together: self._merge(learn)  # all stop at the same batch
-    for nm in ('gather_metric', 'share', 'counts'): vars(learn).pop(nm, None)
+    for nm in ('gather_metric', 'counts'): vars(learn).pop(nm, None)
 
 # %% ../nbs/keeping/05_processes.ipynb #21b00025
 def gather_metric(
@@ -178,6 +218,10 @@ def _mean_of_all(m):
 # %% ../nbs/keeping/05_processes.ipynb #21b00094
 @patch
 def _check(self:AccelerateCB, learn):
+    if learn.opt is None and learn.state.args['train']:
+        raise TypeError('AccelerateCB needs learn.opt, and there is none: a Learner with several optimizers, '
+                        'as a GAN, calls parts of its model, whose gradients are not averaged: '
+                        'train it in one process')
     for dl in (learn.loader(True), learn.loader(False)): _check_sampler(dl)
     for cb in learn.cbs:
         for nm, m in getattr(cb, 'metrics', {}).items(): _check_metric(nm, m)
@@ -195,8 +239,8 @@ def _check_sampler(dl):
 
 def _check_metric(nm, m):
     if isinstance(m, SampleMean) or hasattr(m, 'merge_state') or hasattr(m, 'sync_context'): return
-    raise TypeError(f'the metric {nm} cannot be merged over processes: {type(m).__name__} has no '
-                    'merge_state, as those of torcheval have')
+    raise TypeError(f'the metric {nm} cannot be merged over processes: {type(m).__name__} has no merge_state: '
+                    'give those of a collection one by one')
 
 def _check_sharded(cb):
     if not getattr(cb, 'needs_whole_weights', False): return

@@ -12,6 +12,7 @@ __all__ = ['EARLY', 'MAX_SAMPLES', 'MIN_SAMPLES', 'MAX_VALUES', 'MAX_SCALES', 'M
 import math, warnings
 from array import array
 from dataclasses import replace
+from numbers import Integral
 import numpy as np, torch
 from torch import nn
 from .activations import ActivationStats
@@ -163,7 +164,7 @@ def _note_broadcast(self:BatchRecord, preds, y):
 def _labels(self:BatchRecord, preds, y):
     "Labels of a classification"
     if y.is_floating_point() or y.ndim != 1 or preds is not None and one_output(preds): return
-    if len(self.labels) < MAX_OUTPUTS: self.labels.append(y.detach())
+    if len(self.labels) < MAX_OUTPUTS: self.labels.append(y.clone())
     if preds is not None and _has_columns(preds):
         self.n_classes = preds.shape[1]
         self.row_sums.append(about_rows(preds))
@@ -245,7 +246,8 @@ def weight_tensors(
     model,  # `nn.Module`
 )->dict:
     "Name: parameter, of those with more than one dimension"
-    return {nm: p for nm, p in model.named_parameters() if p.ndim > 1}
+    def counts(p): return (p.is_floating_point() or p.is_complex()) and p.dtype.itemsize > 1
+    return {nm: p for nm, p in model.named_parameters() if p.ndim > 1 and counts(p)}
 
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003c6
 @patch
@@ -367,7 +369,7 @@ def is_activation(m):
 def _note_values(rec, mod, inp, outp):
     "The fewest values that a batch norm had for a channel, while training"
     rec.n = getattr(rec, 'n', math.inf)
-    if mod.training: rec.n = min(rec.n, inp[0].numel()//max(1, inp[0].shape[1]))
+    if mod.training: rec.n = min(rec.n, outp.numel()//max(1, outp.shape[1]))
 
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003ab
 SIGNAL_SAMPLES = 32
@@ -375,21 +377,23 @@ SIGNAL_SAMPLES = 32
 class _Signals(ActivationStats):
     "Statistics, and how much the outputs for the first samples of the first batch differ from each other"
 
+    keeps = ()
+
     def __init__(self, looks, mod_filter, hist_max=10.0):
         super().__init__(mod_filter, every=looks.every, hist_max=hist_max)
-        self.looks = looks
+        self.looks, self._at = looks, {}  # where in memory the outputs of a batch lie
 
     def _append(self, rec, mod, inp, outp):
         x = some(main_tensor(outp))
         super()._append(rec, mod, inp, x)
-        rec.at = None if x is None else x.data_ptr()
+        self._at[rec] = None if x is None else x.data_ptr()
         if hasattr(rec, 'signal') or x is None or not x.ndim or len(x) < 2: return
         rec.signal = x[:SIGNAL_SAMPLES].detach().float().std(0).mean()
 
     def after_predict(self, learn):
         if not learn.training or not self.looks.due(): return
         preds = main_tensor(learn.preds)
-        for rec in self: rec.last = preds is not None and rec.at == preds.data_ptr()
+        for rec in self: rec.last = preds is not None and self._at.get(rec) == preds.data_ptr()
 
     def part(self) -> list:
         "A `LayerRun` of each layer"
@@ -427,11 +431,12 @@ class EpochRecord(Callback):
             Rows(torch.float32),
             {},
         )
-        self._valid, self._tally = Scalars(), Tally()
+        self._valid, self._tally, self._over = Scalars(), Tally(), False
 
     def before_fit(self, learn): self.custom = has_custom_loss(learn)
 
-    def before_epoch(self, learn): self._valid, self._tally = Scalars(), Tally(self.custom)
+    def before_epoch(self, learn): self._valid, self._tally, self._over = Scalars(), Tally(self.custom), False
+    def after_epoch(self, learn): self._over = True  # and nothing has ended it before
 
     def after_predict(self, learn):
         x = main_tensor(learn.inputs)
@@ -450,7 +455,7 @@ class EpochRecord(Callback):
         n = len(self.batches.losses)
         self.tallies.append((n, learn.training, self._tally))
         for *_, tally in self.tallies[KEEP_FIRST:-KEEP_LAST][-1:]: tally.kept.clear()
-        if learn.training: self.ends.append(n)
+        if learn.training and self._over: self.ends.append(n)
         elif len(self._valid): self.valid_losses.append((n, self._valid.tensor().mean()))
 
     def cleanup_fit(self, learn):
@@ -506,7 +511,7 @@ class DiagnoseCB(Group):
         self,
         every: int = 5,  # look at one training batch in so many; updates of the first 20 batches are all looked at
     ):
-        if every < 1:
+        if not isinstance(every, Integral) or every < 1:
             raise ValueError(f"every={every}: look at one batch in how many? 1 is all of them")
         self.every, self._model = every, ModelRef()
         self._reset()

@@ -9,6 +9,7 @@ __all__ = ['LRFinderCB', 'BaseSchedCB', 'BatchSchedCB', 'EpochSchedCB', 'HasLear
 # %% ../nbs/training/01_schedule.ipynb #4b0dc2e4
 import inspect, math, warnings
 from functools import wraps
+from numbers import Integral
 import matplotlib.pyplot as plt
 import numpy as np, torch
 from torch.optim.lr_scheduler import OneCycleLR
@@ -54,7 +55,7 @@ class LRFinderCB(Callback):
 
     def after_step(self, learn):
         self._lr *= self.gamma
-        for g in learn.opt.param_groups: g['lr'] *= self.gamma
+        for g in learn.opt.param_groups: g['lr'] = g['lr']*self.gamma  # several groups may share a tensor
 
 # %% ../nbs/training/01_schedule.ipynb #cf588966
 _FEWEST = 5   # batches in which a curve can be seen
@@ -149,6 +150,11 @@ def lr_find(self:Learner,
     return finder
 
 # %% ../nbs/training/01_schedule.ipynb #bac90b1b
+def _inner(opt):
+    "The optimizer inside others"
+    while getattr(opt, 'optimizer', opt) is not opt: opt = opt.optimizer
+    return opt
+
 class BaseSchedCB(Callback):
     "A PyTorch scheduler for the length of a fit; `total_steps` and `T_max` are filled in when it wants them"
     keeps = 'schedo', '_planned', '_seen', '_at', '_stepped'
@@ -166,6 +172,9 @@ class BaseSchedCB(Callback):
     def _note_step(self, opt): self._stepped = True
     def _step(self, learn):
         if not learn.training: return
+        if _inner(learn.opt) is not _inner(self.schedo.optimizer):
+            raise ValueError(f'{type(self).__name__} schedules the optimizer that the fit began with, and learn.opt '
+                             'is another one now: add parameters with add_param_group, or begin another fit')
         self._seen += 1
         if self._hooks is not None and not self._stepped: return  # the optimizer took no step
         for _ in range(self._due()): self.schedo.step()
@@ -205,6 +214,9 @@ def _made(self:BaseSchedCB, opt, lengths):
         name = getattr(getattr(self.sched, 'func', self.sched), '__name__', 'the scheduler')
         raise type(e)(f"{name} doesn't fit {type(opt).__name__}: {e}. "
                       f'Its arguments go in as partial({name}, argument=value)') from e
+    if not callable(getattr(schedo, 'step', None)):
+        raise TypeError(f'the function for the schedule returned {schedo!r}: '
+                        'it has to return a scheduler, as OneCycleLR(opt, …)')
     if 'metrics' in inspect.signature(schedo.step).parameters:
         raise ValueError(f'{type(schedo).__name__} wants a metric with each step, and gets none here: '
                          'call its step(metric) in a custom callback')
@@ -250,6 +262,9 @@ class RecorderCB(HasLearnCB):
         if not fs:
             raise ValueError("RecorderCB() records nothing: give it functions by name, "
                              "RecorderCB(loss=lambda cb: cb.learn.loss)")
+        for nm, f in fs.items():
+            if callable(f): continue
+            raise TypeError(f'RecorderCB({nm}={f!r}): give a function of the callback, as lambda cb: cb.pg["lr"]')
         self.fs, self._model = fs, ModelRef()
         self._reset()
 
@@ -317,7 +332,11 @@ def fit_one_cycle(self:Learner,
 ):
     "Train with a learning rate that rises and falls once (Smith and Topin, 2018)"
     lr = self.lr if lr is None else lr
-    if n_epochs < 1: raise ValueError(f'n_epochs={n_epochs}: a cycle needs one epoch or more')
+    if not isinstance(n_epochs, Integral) or n_epochs < 1:
+        raise ValueError(f'n_epochs={n_epochs!r}: a cycle needs one epoch or more')
+    unknown = kwargs.keys() - inspect.signature(OneCycleLR).parameters.keys()
+    if unknown:
+        raise TypeError(f'fit_one_cycle takes no {min(unknown)}: its other arguments are those of OneCycleLR')
     if 'max_lr' in kwargs:
         call = f"fit_one_cycle({n_epochs}, lr={kwargs['max_lr']})"
         raise TypeError(f'max_lr is the lr of fit_one_cycle: write {call}')

@@ -69,7 +69,7 @@ def update(self:Tally,
     if isinstance(preds, torch.Tensor) and isinstance(y, torch.Tensor): self._counts(p.detach(), y.detach())
     few = min(KEPT_SAMPLES, KEPT_VALUES*len(p)//max(1, p.numel()))
     def some(t): return t.detach()[:few].clone() if t.ndim and len(t) == len(p) else t.detach()
-    if self.kept.maxlen and few >= 4: self.kept.append(map_nested(some, (preds, targets)))
+    if self.kept.maxlen and few >= 4 and targets: self.kept.append(map_nested(some, (preds, targets)))
 
 # %% ../nbs/diagnosis/04_skill.ipynb #11c00047
 @patch

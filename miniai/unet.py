@@ -20,6 +20,7 @@ def timestep_embedding(
     max_period=10_000,  # of the slowest, in thousandths
 ):
     "Sines and cosines of times, (n, emb_dim) (Vaswani et al., 2017)"
+    if emb_dim % 2: raise ValueError(f'emb_dim={emb_dim}: an even number, for sines and cosines')
     n = emb_dim//2
     freqs = torch.exp(-math.log(max_period)*torch.arange(n, device=t.device)/n)
     angles = PER_UNIT*t[:, None]*freqs
@@ -122,6 +123,10 @@ class EmbUNetModel(nn.Module):
         n_classes:int=0,      # above 0: labels are an input, and `n_classes` stands for none
     ):
         super().__init__()
+        if not nfs or num_layers < 1 or n_classes < 0:
+            raise ValueError(f'nfs={nfs}, num_layers={num_layers}, n_classes={n_classes}: one size and one layer or '
+                             'more, and no negative number of classes')
+        self.in_channels = in_channels
         first, n_emb, c = nfs[0], 4*nfs[0], 4*in_channels
         self.n_temb, self.n_classes = first, n_classes
         self.emb = nn.Sequential(nn.Linear(first, n_emb), nn.SiLU(), nn.Linear(n_emb, n_emb))
@@ -155,7 +160,9 @@ def forward(self:EmbUNetModel, x, t, c=None):
 @patch
 def _embedded(self:EmbUNetModel, t, c):
     emb = self.emb(timestep_embedding(t, self.n_temb))
-    if not self.n_classes: return emb
+    if not self.n_classes:
+        if c is None: return emb
+        raise ValueError('labels for a model that takes none: make it with n_classes')
     if c is None: c = torch.full_like(t, self.n_classes, dtype=torch.long)
     return emb + self.label(c)
 
