@@ -235,6 +235,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                    'miniai.checkpoint._StopButton.listen': ( 'keeping/checkpoint.html#_stopbutton.listen',
                                                                              'miniai/checkpoint.py'),
                                    'miniai.checkpoint._check_count': ('keeping/checkpoint.html#_check_count', 'miniai/checkpoint.py'),
+                                   'miniai.checkpoint._check_header': ('keeping/checkpoint.html#_check_header', 'miniai/checkpoint.py'),
                                    'miniai.checkpoint._copy': ('keeping/checkpoint.html#_copy', 'miniai/checkpoint.py'),
                                    'miniai.checkpoint._is_stream': ('keeping/checkpoint.html#_is_stream', 'miniai/checkpoint.py'),
                                    'miniai.checkpoint._lengths': ('keeping/checkpoint.html#_lengths', 'miniai/checkpoint.py'),
