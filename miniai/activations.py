@@ -99,6 +99,7 @@ class ActivationStats(StatsPlots, HooksCallback):
         self.epoch_ends, self._dims = [], {}  # number of the batch after the last one of each epoch
 
     def _append(self, rec, mod, inp, outp):
+        if main_tensor(outp) is None: self._lost[rec.name] = f'{_kind(outp)} holds no floating-point numbers'
         dim = self._dims.get(mod) if self._kw['unit_dim'] is None else self._kw['unit_dim']
         append_stats(rec, mod, inp, outp, **{**self._kw, 'unit_dim': dim})
 
@@ -107,7 +108,25 @@ class ActivationStats(StatsPlots, HooksCallback):
         super().before_fit(learn)
         self._dims = unit_dims(learn.model)
         self._draw_at = time.perf_counter() + _DRAW_EVERY
+    def cleanup_fit(self, learn):
+        if self.n_batches > (self.fits or [0])[-1]: self._lost |= self._not_called()
+        super().cleanup_fit(learn)
     def after_epoch(self, learn): self.epoch_ends = sorted({*self.epoch_ends, self.n_batches})
+
+# %% ../nbs/looking/03_activations.ipynb #e9ea1009a
+def _kind(outp):
+    "What a layer gave, for a message"
+    if isinstance(outp, torch.Tensor): return f'its output, {outp.dtype} and {outp.layout},'
+    return f'its output, a {type(outp).__name__},'
+
+@patch
+def _not_called(self:ActivationStats)->dict:
+    "Layers that no call was seen of, and what the reason may be"
+    seen = {nm for nm, _ in self.records} | {*self._lost}
+    return {nm: _NOT_CALLED for nm in self._places if nm not in seen}
+
+_NOT_CALLED = ('no call of it was seen. It may be unused, or its forward is called directly: call the layer '
+               'itself. A compiled function and a fast path of attention run without calls, too')
 
 # %% ../nbs/looking/03_activations.ipynb #e9ea1007
 _DRAW_EVERY, _TRAIN_SHARE = 1., 4  # seconds between two drawings, at least; and so many times what one takes
@@ -338,6 +357,10 @@ class GradientStats(ActivationStats):
         *args,     # as for `ActivationStats`
         **kwargs,  # as for `ActivationStats`
     ): super().__init__(*args, **{'hist_max': None, 'backward': True, **kwargs})
+
+    def _append(self, rec, mod, inp, grad):
+        scale = self._loss_of.loss_scale  # of accumulated batches, or of a gradient scaler
+        super()._append(rec, mod, inp, grad if scale is None else grad/scale)
 
 # %% ../nbs/looking/03_activations.ipynb #56052fd5
 class UpdateStats(StatsPlots, Callback):

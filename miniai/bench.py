@@ -8,6 +8,7 @@ __all__ = ['Bench', 'first_samples', 'bench_for', 'is_linear', 'compares_all', '
 
 # %% ../nbs/trying/02_bench.ipynb #10d00004
 import math
+from collections.abc import Mapping
 import torch
 from torch import optim
 from .ask import compares_all, is_builtin_loss, rewards, same_kind, varies
@@ -54,17 +55,35 @@ class Bench:
         predict_batch(self.copy, self.batch if batch is None else batch, train)
         run_step(self.copy, 'get_loss')
         loss = self.copy.loss
-        if isinstance(loss, torch.Tensor): return loss
+        if isinstance(loss, torch.Tensor): return loss.reshape(()) if loss.numel() == 1 else loss
         raise TypeError(f'the loss is a {type(loss).__name__}, {loss!r:.20}: '
                         'it has to be a tensor, so leave out item()')
 
 # %% ../nbs/trying/02_bench.ipynb #10c00032
 def first_samples(
-    batch,  # of any shape
-    n,      # so many
+    batch,    # of any shape
+    n,        # so many
+    of=None,  # how many it has: tensors are cut where a dimension, and lists where their length, is that; None: in rows
 ):
     "The first samples of a batch"
-    return map_nested(lambda t: t[:n] if t.ndim else t, batch)
+    if of is None: return map_nested(lambda t: t[:n] if t.ndim else t, batch)
+    def cut(t): return t.narrow(t.shape.index(of), 0, min(n, of)) if of in t.shape else t
+    def item(o): return o[:n] if isinstance(o, list) and len(o) == of else map_nested(cut, o)
+    if isinstance(batch, Mapping): return {nm: item(o) for nm, o in batch.items()}
+    return type(batch)(map(item, batch)) if type(batch) in (list, tuple) else item(batch)
+
+@patch
+def few(self:Bench,
+    n,  # so many
+)->tuple:
+    "(the first samples of the batch, how many); the whole batch where the model can't take a part of it"
+    with torch.no_grad(): predict_batch(copy := self.copy, self.batch)
+    of = copy.n_samples()
+    part = first_samples(self.batch, n, of)
+    try:
+        with torch.no_grad(): self.loss(part)
+    except Exception: return self.batch, of
+    return part, min(n, of)
 
 def bench_for(
     model, x, y, loss_func,  # y: the targets of the inputs x

@@ -9,6 +9,7 @@ __all__ = ['sigmoid_twice', 'CHECKS', 'Check', 'Verdict', 'Verdicts', 'fail', 'o
 # each adds its checks, in this order
 import miniai.checks.setup, miniai.checks.data, miniai.checks.loss, miniai.checks.gradients
 import miniai.checks.mixing, miniai.checks.batches, miniai.checks.memorise
+import torch
 from .ask import sigmoid_twice
 from .bench import Bench
 from .core import keep_random, patch
@@ -41,7 +42,7 @@ def _verdict(check, learn, before):
 def check(self:Learner)->Verdicts:
     "Try out on copies, with one batch, what goes wrong before training; the Learner is left as it was"
     res = Verdicts()
-    with keep_random():
+    with keep_random(), torch.enable_grad():
         for o in CHECKS.values():
             res.append(_verdict(o, self, res))
             if res[-1].stop and res[-1].ok is False: break  # the rest would be consequences

@@ -179,11 +179,13 @@ def _flat(t):
     "A nested tensor as its parts, one below the other; any other as it is"
     return torch.cat([o.reshape(-1, o.shape[-1]) for o in t.unbind()]) if t.is_nested else t
 
+def _is_sparse(t): return t.layout is not torch.strided and not t.is_nested
+
 def main_tensor(
     o,  # output of a module: a tensor, or tuples, lists and dicts of them
 ):
-    "The first floating-point tensor in `o`, or None"
-    if isinstance(o, torch.Tensor): return _flat(o) if o.is_floating_point() else None
+    "The first floating-point tensor in `o` that isn't sparse, or None"
+    if isinstance(o, torch.Tensor): return _flat(o) if o.is_floating_point() and not _is_sparse(o) else None
     if isinstance(o, Mapping): o = list(o.values())
     if not isinstance(o, (list, tuple)): o = list(_fields(o).values())
     return next((t for t in map(main_tensor, o) if t is not None), None)

@@ -201,7 +201,7 @@ class Rows:
         width=0,  # columns of an empty array
     ):
         "All rows, (n, width), as a NumPy array"
-        if not self.chunks: return torch.zeros(0, width, dtype=self.dtype).numpy()
+        if not self.chunks: return torch.zeros(0, width, dtype=self.dtype, device='cpu').numpy()
         *full, last = self.chunks
         return torch.cat([o.cpu() for o in [*full, last[:self.used]]]).numpy()
     @property

@@ -139,8 +139,8 @@ def find_modules(
     "Modules of a model by name; ValueError if one of them is not there, a warning if a filter matches none"
     if which is None: return blocks(model)
     if callable(which) and not isinstance(which, nn.Module): return _filtered(model, which)
-    named = dict(model.named_modules())
-    names, res = {id(m): nm or 'model' for nm, m in named.items()}, {}
+    named = dict(model.named_modules(remove_duplicate=False))  # a layer may have two names
+    names, res = {id(m): nm or 'model' for nm, m in model.named_modules()}, {}
     for o in listify(which) if not isinstance(which, nn.Module) else [which]:
         nm = o if isinstance(o, str) else names.get(id(o))
         if nm is None: raise _no_layer(o, model)
@@ -208,8 +208,8 @@ class HooksCallback(Callback):
             raise ValueError(f"every={every!r}: every must be 1 or more; 1 records each batch")
         self.hookfunc, self.mod_filter, self.mods = hookfunc, mod_filter, mods
         self.on_train, self.on_valid, self.every, self.backward = on_train, on_valid, every, backward
-        self.hooks, self._depth, self._open, self._model, self._wrapped = [], 0, False, ModelRef(), set()
-        self._inner, self._inside, self._places = [], [], {}
+        self.hooks, self._depth, self._open, self._model, self._lost = [], 0, False, ModelRef(), {}
+        self._inner, self._inside, self._places, self._loss_of, self._counted = [], [], {}, None, False
         self.reset()
 
     def reset(self):
@@ -232,6 +232,8 @@ def __getitem__(self:HooksCallback, i):  # position, or the name of a layer
     return found[0]
 
 # %% ../nbs/looking/01_hooks.ipynb #3ef011ff
+_NAMED = 4  # layers in a warning
+
 @patch
 def before_fit(self:HooksCallback, learn):
     self._depth += 1
@@ -252,10 +254,11 @@ def cleanup_fit(self:HooksCallback, learn):
     self._depth = max(0, self._depth - 1)
     if self._depth: return
     for h in (*self.hooks, *self._inner): h.remove()
-    self.hooks, self._inner, self._inside, lost, self._wrapped = [], [], [], sorted(self._wrapped), set()
-    if not lost: return
-    warnings.warn(f'nothing is recorded of {", ".join(lost[:4])}: '
-                  'inside torch.func, as vmap, a layer shows no values', stacklevel=2)
+    self.hooks, self._inner, self._inside, lost, self._lost = [], [], [], self._lost, {}
+    for why in sorted(set(lost.values())):
+        names = [nm for nm in lost if lost[nm] == why]
+        more = f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
+        warnings.warn(f'nothing is recorded of {", ".join(names[:_NAMED])}{more}: {why}', stacklevel=2)
 
 # %% ../nbs/looking/01_hooks.ipynb #3ef01201
 @patch
@@ -263,7 +266,7 @@ def before_batch(self:HooksCallback, learn):
     wanted = self.on_train if learn.training else self.on_valid
     self._open = wanted and self.n_batches % self.every == 0
     self.n_batches += wanted
-    self._calls = {}
+    self._counted, self._calls = wanted, {}
     if self._open and self._inside: self._hook_inside()
 
 def in_transformer_layers(
@@ -289,12 +292,14 @@ def _unhook_inside(self:HooksCallback):
 @patch
 def after_loss(self:HooksCallback, learn):
     # a layer may run once more, for the backward pass (checkpointing): that is no other call
-    self._open = self._open and self.backward
+    self._open, self._counted = self._open and self.backward, False
+    if self.backward: self._loss_of = learn  # a gradient before this is of no loss, as that of a penalty
     if self._inner: self._unhook_inside()
 
 @patch
 def cleanup_batch(self:HooksCallback, learn):
-    self._open = False
+    self.n_batches -= self._counted  # it was ended before its loss
+    self._open, self._counted, self._loss_of = False, False, None
     if self._inner: self._unhook_inside()
     if not self._unsorted: return
     # in the order of the model; a backward pass has another
@@ -305,9 +310,9 @@ def cleanup_batch(self:HooksCallback, learn):
 # %% ../nbs/looking/01_hooks.ipynb #3ef011fd
 @patch
 def _call(self:HooksCallback, hook, mod, inp, outp):
-    if not self._open: return
+    if not self._open or self.backward and self._loss_of is None: return
     if is_wrapped(main_tensor(outp)):
-        self._wrapped.add(hook.name)
+        self._lost[hook.name] = 'inside torch.func, as vmap, a layer shows no values'
         return
     k = self._calls[hook.name] = self._calls.get(hook.name, 0) + 1
     if (hook.name, k) not in self.records: self._add(hook, k)

@@ -59,6 +59,8 @@ def _plain(o):
 # %% ../nbs/diagnosis/07_incident.ipynb #d5e009bb
 _guarded = weakref.WeakValueDictionary()  # file: the Learner that wrote it
 
+def _is_leaf(m): return not any(m.children())
+
 class NaNGuardCB(HooksCallback):
     "Stop the fit at the first NaN or infinity, and keep what reproduces it; `incident` says where"
 
@@ -70,7 +72,7 @@ class NaNGuardCB(HooksCallback):
         mods=None,  # names or modules to look at; None: all layers without children
         gradients: bool = True,  # False with a gradient scaler, which lets them overflow on purpose
     ):
-        super().__init__(self._look, lambda m: not any(m.children()), mods=mods)
+        super().__init__(self._look, _is_leaf, mods=mods)
         self.path, self.gradients, self.incident = path, gradients, None
         self._usual = set()  # what was not finite in batches that were healthy, as a mask of -inf
 

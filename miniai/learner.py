@@ -27,6 +27,7 @@ _all_ = ['Callback', 'CancelBatchException', 'CancelEpochException', 'CancelFitE
 # %% ../nbs/loop/06_learner.ipynb #dd59b4e9
 class Learner(Loop):
     "`Loop` with guards: misuse is refused before training, errors name their place, a fit restores its changes"
+    loss_scale = None  # what the gradients of a batch are multiplied by: callbacks that do so say it here
     @functools.wraps(Loop.__init__)
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

@@ -25,6 +25,7 @@ class Observed(Protocol):
     targets: tuple           # its items for the loss
     preds: object            # output of the model, from `predict` on
     loss: torch.Tensor       # (), from `get_loss` on
+    loss_scale: object       # what its gradients are multiplied by, a number or a tensor; None: by nothing
     iter: int                # number of the batch in its epoch
     epoch: int               # number of the epoch in its fit
     n_epochs: int            # how many epochs this fit has

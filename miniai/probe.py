@@ -9,6 +9,7 @@ __all__ = ['runs_in_tools', 'probe', 'GrabCB', 'first_transformed', 'grab', 'pre
 # %% ../nbs/trying/01_probe.ipynb #10c00004
 import copy
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from functools import partial
 from types import FunctionType
 from contextlib import nullcontext
@@ -103,7 +104,10 @@ def run_step(
         for f in copy.listeners(event): f(copy)
 
 # %% ../nbs/trying/01_probe.ipynb #5aaabd5e
+def _by_name(o): return {f.name: getattr(o, f.name) for f in fields(o)} if is_dataclass(o) and not isinstance(o, dict) else o
+
 def _cat(batches):
+    batches = [*map(_by_name, batches)]
     first = batches[0]
     if isinstance(first, torch.Tensor): return torch.cat(batches)
     if isinstance(first, dict): return {nm: _cat([b[nm] for b in batches]) for nm in first}
@@ -111,6 +115,7 @@ def _cat(batches):
 
 # %% ../nbs/trying/01_probe.ipynb #ddbd3ca7
 def _check_nested(preds, model):
+    preds = _by_name(preds)
     inner = preds.values() if isinstance(preds, dict) else preds if isinstance(preds, (tuple, list)) else ()
     for o in inner: _check_nested(o, model)
     if isinstance(preds, (torch.Tensor, tuple, list, dict)): return
@@ -127,8 +132,9 @@ class CapturePreds(Callback):
     ): self.inps = inps
     def before_fit(self, learn):
         self._kept, self.all_inps, self.all_preds, self.all_targs = [], None, None, None
+    def after_predict(self, learn):
+        if not self._kept: _check_nested(learn.preds, type(learn.model).__name__)  # before a step is taken
     def after_batch(self, learn):
-        if not self._kept: _check_nested(learn.preds, type(learn.model).__name__)
         self._kept.append(to_cpu((learn.inputs if self.inps else (), learn.preds, learn.targets)))
     def cleanup_fit(self, learn):
         if not self._kept: return

@@ -234,7 +234,7 @@ class UpdateRecord(Callback):
         self._drop()
 
     def _forget_updates(self): self.rows, self.batches, self.norms = Rows(torch.float32), [], Scalars()
-    def _drop(self): self._due, self._old, self._grads, self._norm = False, None, None, None
+    def _drop(self): self._due, self._old, self._grads, self._norm, self._scales = False, None, None, None, []
 
     def before_fit(self, learn):
         self.weights = weight_tensors(learn.model)
@@ -283,18 +283,21 @@ def before_batch(self:UpdateRecord, learn):
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003c5
 @patch
 def after_backward(self:UpdateRecord, learn):
+    self._scales.append(learn.loss_scale)  # of the batches that are accumulated
     self._due |= self.looks.due(EARLY)
     if not self._due: return
     if self._old is None: self._old = {nm: p.detach().clone() for nm, p in self.weights.items()}
     self._norm = None
     self.reached |= {nm for nm, p in self.weights.items() if p.grad is not None}
     grads = [p.new_zeros(()).float() if p.grad is None else p.grad for p in self.weights.values()]
-    self._grads = rms_each(grads) if grads else None
+    scales = [o for o in self._scales if o is not None]
+    self._grads = rms_each(grads)/(sum(scales) if scales else 1) if grads else None
 
 @patch
 def after_step(self: UpdateRecord, learn):
-    if self._old is None or self.steps and not self._stepped:
-        return  # accumulated: the next step is looked at
+    if self.steps and not self._stepped: return  # accumulated: the next step is looked at
+    self._scales.clear()
+    if self._old is None: return
     old, new = list(self._old.values()), [p.detach() for p in self.weights.values()]
     if old:
         self.rows.append(torch.cat([self._grads, rms_each(old), rms_each(torch._foreach_sub(new, old))]))
@@ -385,11 +388,12 @@ class _Signals(ActivationStats):
 
     def _append(self, rec, mod, inp, outp):
         x = some(main_tensor(outp))
-        super()._append(rec, mod, inp, x)
+        super()._append(rec, mod, inp, outp if x is None else x)
         self._at[rec] = None if x is None else x.data_ptr()
         if hasattr(rec, 'signal') or x is None or not x.ndim or len(x) < 2: return
         rec.signal = x[:SIGNAL_SAMPLES].detach().float().std(0).mean()
 
+    def _not_called(self): return {}  # a layer that isn't used is no news here
     def after_predict(self, learn):
         if not learn.training or not self.looks.due(): return
         preds = main_tensor(learn.preds)
@@ -554,7 +558,9 @@ def before_fit(self: DiagnoseCB, learn):
         )
 
 @patch
-def cleanup_batch(self:DiagnoseCB, learn): self.looks.n += learn.training
+def cleanup_batch(self:DiagnoseCB, learn):
+    # a batch that was ended before its loss doesn't count
+    if learn.training: self.looks.n = len(self.batches.losses)
 @patch
 def cleanup_fit(self:DiagnoseCB, learn): self.parts = ()
 

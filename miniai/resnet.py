@@ -6,6 +6,8 @@
 __all__ = ['act_gr', 'model_summary', 'summary', 'ResBlock', 'resnet', 'Summary']
 
 # %% ../nbs/training/04_resnet.ipynb #197c5fab
+import warnings
+from contextlib import contextmanager
 from functools import partial
 from html import escape
 import torch
@@ -99,8 +101,26 @@ def _counted(model, run, n, depth):
     "The summary of what a call of `run` makes of the model, for `n` samples"
     shapes, counter, found = {}, FlopCounterMode(display=False), _layers(model, depth) or {'': model}
     def note(h, mod, inp, outp): shapes.setdefault(mod, _shape(outp))
-    with keep_random(), torch.no_grad(), counter, Hooks(found.values(), note, found): run()
+    with _in_parts(), keep_random(), torch.no_grad(), counter, Hooks(found.values(), note, found): run()
     return _table(model, found, shapes, counter.get_flop_counts(), n)
+
+@contextmanager
+def _in_parts():
+    "Recurrent layers and attention run as products of matrices, which can be counted, and not as one function"
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with _without(torch.backends.mkldnn), _without(torch.backends.cudnn): yield
+    finally: torch.backends.mha.set_fastpath_enabled(fast)
+
+@contextmanager
+def _without(backend):
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # PyTorch's own, about settings of other devices
+        off = backend.flags(enabled=False)
+        off.__enter__()
+    try: yield
+    finally: off.__exit__(None, None, None)
 
 def _layers(model, depth):
     "The layers to list, by name"

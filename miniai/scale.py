@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from .core import copied, device_of, keep_random, length, map_nested, patch, step_hooks
-from .learner import Callback
+from .learner import ORDER, Callback
 
 # %% ../nbs/keeping/04_scale.ipynb #21a00007
 class StepCB(Callback):
@@ -126,7 +126,7 @@ def _loss_of(learn, n, part):
 # %% ../nbs/keeping/04_scale.ipynb #21a00013
 class GradAccumCB(Callback):
     "Take a step after each `n` batches, as with one batch of all their samples; the last may have fewer"
-    order = 100  # the loss is changed for the backward pass alone
+    order = ORDER['accumulate']  # after a gradient scaler
     single = 'remove one, a step is due after one number of batches'
     keeps = '_gate', '_reduction'
     def __init__(self,
@@ -152,25 +152,27 @@ class GradAccumCB(Callback):
         if not learn.training: return
         share = getattr(learn.state, 'share', None)  # several processes share a batch
         if self._reduction is None: self._note_reduction(learn)
-        k, self._loss = share or learn.n_samples(), learn.loss
-        if self._reduction == 'sum': self._gate.n = 1
-        else:
-            learn.loss = learn.loss*k
-            self._gate.n += k
         self._gate.open = self.due(learn)
+        if self._reduction == 'sum': self._gate.n = 1
+        else: self._weigh(learn, share or learn.n_samples())
+    def _weigh(self, learn, k):
+        "Multiply the gradients of a mean by the number of its samples"
+        self._gate.n += k
+        learn.loss_scale = k if learn.loss_scale is None else k*learn.loss_scale
+        if learn.loss.requires_grad: learn.loss.register_hook(lambda grad: grad*k)
+    def cleanup_batch(self, learn): learn.loss_scale = None
     def _note_reduction(self, learn):
         self._reduction = reduction_of(learn)
         if not self._reduction:
             warnings.warn('GradAccumCB: this loss is neither a mean nor a sum over samples, as where some are '
                           'ignored or weighted: several batches are weighed by their samples, '
                           'which one large batch would not be', stacklevel=2)
-    def after_backward(self, learn): learn.loss = self._loss
     def after_epoch(self, learn):  # a loader without a length
         if not learn.training or not self._gate.n: return
         self._gate.open = True
         self._gate.step()
         self._gate.zero_grad()
-    def cleanup_fit(self, learn): learn.opt, self._gate, self._loss = unwrapped(learn.opt), None, None
+    def cleanup_fit(self, learn): learn.opt, self._gate = unwrapped(learn.opt), None
 
 # %% ../nbs/keeping/04_scale.ipynb #21a00019
 def _averaged(decay, *args): return get_ema_multi_avg_fn(decay)(*args)  # which can be pickled
@@ -230,7 +232,7 @@ class _Scaled(Wrapped):
 
 class MixedPrecision(Callback):
     "Predict and compute the loss in 16 bits, where that's enough (Micikevicius et al., 2018)"
-    order = 90  # before GradAccumCB, whose steps are the scaled ones
+    order = ORDER['precision']  # before GradAccumCB, whose steps are the scaled ones
     single = 'remove one, a batch has one precision'
     keeps = 'scaler'
     def __init__(self,
@@ -263,11 +265,14 @@ def before_batch(self:MixedPrecision, learn):
 @patch
 def after_loss(self:MixedPrecision, learn):
     self.cleanup_batch(learn)
-    if learn.training and self.scaler: learn.loss.register_hook(self.scaler.scale)
+    if not learn.training or not self.scaler or not learn.loss.requires_grad: return
+    learn.loss.register_hook(self.scaler.scale)
+    learn.loss_scale = self.scaler.scale(torch.ones((), device=learn.loss.device))  # which waits for no device
 @patch
 def cleanup_batch(self:MixedPrecision, learn):
     cast, self._cast = self._cast, None
     if cast: cast.__exit__(None, None, None)
+    learn.loss_scale = None
 @patch
 def cleanup_fit(self:MixedPrecision, learn): learn.opt = unwrapped(learn.opt)
 

@@ -245,5 +245,5 @@ def _losses(preds, targets, loss_func, n_times, draws):
         own = map_nested(lambda t: t.clone(), preds)
         return float(loss_func(own, *map_nested(lambda t: t[i] if t.ndim and len(t) == n else t, targets)))
     with torch.no_grad(), keep_random():
-        others = np.array([loss(torch.randperm(n, generator=draws)) for _ in range(n_times)])
-        return loss(torch.arange(n)), others
+        others = np.array([loss(torch.randperm(n, generator=draws, device='cpu')) for _ in range(n_times)])
+        return loss(torch.arange(n, device='cpu')), others

@@ -349,7 +349,7 @@ def _more(s, o, path): return _attributes(s, o, path) if _has_attributes(o, kind
 def _list(s, o, path):
     dtype = NUMBERS.get(type(o[0])) if len(o) > LONG else None
     if dtype and all(type(v) is type(o[0]) for v in o) and _fits(o):
-        return {dtype[0]: torch.tensor(o, dtype=dtype[1]), **_more(s, o, path)}
+        return {dtype[0]: torch.tensor(o, dtype=dtype[1], device='cpu'), **_more(s, o, path)}
     return dict(items=_items(s, o, path), **_more(s, o, path))
 
 def _fits(o): return type(o[0]) is float or -2**63 <= min(o) and max(o) < 2**63
@@ -372,7 +372,8 @@ def _array(s, o, path):
         raise ValueError(f"{path} is an array of objects, which a checkpoint can't keep: make it a list")
     return dict(dtype=np.lib.format.dtype_to_descr(o.dtype), shape=list(o.shape), data=_bytes(o.tobytes()))
 
-def _bytes(b): return torch.frombuffer(bytearray(b), dtype=torch.uint8) if b else torch.zeros(0, dtype=torch.uint8)
+def _bytes(b):
+    return torch.frombuffer(bytearray(b), dtype=torch.uint8) if b else torch.zeros(0, dtype=torch.uint8, device='cpu')
 
 # %% ../nbs/keeping/01_state.ipynb #19b00062
 FACTORIES = dict(list=list, dict=dict, set=set, int=int, float=float, str=str, bool=bool, tuple=tuple,

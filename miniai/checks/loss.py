@@ -77,7 +77,7 @@ def check_loss(b):
     fresh = _fresh_norms(b.model)
     with torch.no_grad(), Functions() as seen: loss = b.loss(train=fresh)
     b.last = seen.maker(b.preds) if isinstance(b.preds, torch.Tensor) else None
-    if loss.ndim: return fail(f'the loss is of shape {tuple(loss.shape)}', _MEAN)
+    if loss.numel() != 1: return fail(f'the loss is of shape {tuple(loss.shape)}', _MEAN)
     found = logits_of(b.preds, b.y)
     if found is None: return _numbers_twice(b, loss) or skip(f'{loss:.3g}; {_NO_CLASSES}')
     if loss < NEGATIVE: return fail(f'{loss:.2f}', BELOW_0)

@@ -9,7 +9,7 @@ __all__ = ['check_overfit', 'check_metrics']
 import math
 import torch
 from torch import nn
-from ..bench import first_samples, is_linear
+from ..bench import is_linear
 from .loss import BELOW_0, NEGATIVE
 from ..core import logits_of
 from ..probe import predict_batch
@@ -70,10 +70,10 @@ def check_overfit(b):
     _without_dropout(start)
     if not any(p.requires_grad for p in start.parameters()):
         return fail('no parameter trains', 'unfreeze some: p.requires_grad_(True)')
-    few = first_samples(b.batch, _SAMPLES)
+    few, n = b.few(_SAMPLES)
     losses = _best_losses(b, few, start)
     course = f'from {losses[0]:.3g} to {losses[-1]:.3g} in {len(losses)} steps of Adam'
-    seen = f'loss of {_SAMPLES} samples {course}'
+    seen = f'loss of {n} samples {course}'
     if classes is not None and losses[-1] < NEGATIVE: return fail(seen, BELOW_0)
     if _fell(losses, _HALF): return ok(seen)
     return _beside_floor(b, few, start, losses, seen)
@@ -105,12 +105,12 @@ def check_metrics(b):
     "Do the metrics change as a batch is memorised?"
     metrics = _metrics_of(b.learn)
     if not metrics: return skip('no metric that is a function')
-    few, start = first_samples(b.batch, _SAMPLES), b.model
+    (few, n), start = b.few(_SAMPLES), b.model
     before, losses = _values(b, metrics, few), b.memorise(few, start, _RATE)
     if losses[-1] > _MEMORISED*losses[0]: return skip(_SLOW)
     after, other = _values(b, metrics, few), _values(b, metrics, few, other=True)
     same = [nm for nm in metrics if before[nm] == after[nm] == other[nm]]
     still = [nm for nm in same if after[nm] not in _BOUNDS]
     seen = ', '.join(f'{nm} from {before[nm]:.3g} to {after[nm]:.3g}' for nm in (still or metrics))
-    seen += f' as {_SAMPLES} samples are memorised'
+    seen += f' as {n} samples are memorised'
     return fail(seen, _COLUMN) if still else ok(seen)

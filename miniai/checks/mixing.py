@@ -8,7 +8,6 @@ __all__ = ['check_mixing', 'check_dimensions', 'check_repeatable']
 # %% ../../nbs/trying/checks/mixing.ipynb #c0615ab3
 import torch
 from torch import nn
-from ..bench import first_samples
 from ..core import main_tensor, map_nested
 from ..listen import Functions, mixes
 from ..probe import predict_batch
@@ -23,11 +22,25 @@ def _depends_on(out, i, leaf):
 
 _FIRST = 'look for a view, reshape, transpose or softmax that takes the first dimension for another'
 
+def _relates(t, n):
+    "Whether an input beside the samples tells which of them belong together, as the edges of a graph do"
+    whole = not t.is_floating_point() and not t.is_complex() and t.dtype != torch.bool
+    return t.ndim > 0 and (whole and len(t) != n or t.shape[:2] == (n, n))
+
+_RELATED = 'an input tells which samples belong together'
+
+def _related(b, x):
+    "Whether any input does"
+    tensors = []
+    map_nested(tensors.append, b.x)
+    return any(t is not x and _relates(t, len(x)) for t in tensors)
+
 @verdict('samples apart')
 def check_mixing(b):
     "Does each prediction depend on its own sample alone?"
     x = main_tensor(b.x)
     if x is None or len(x) < 2: return skip('needs a floating-point input of two samples')
+    if _related(b, x): return skip(_RELATED)
     leaf = x.detach().clone().requires_grad_()
     # in evaluation mode: batch norm mixes samples while training, on purpose
     out = main_tensor(predict_batch(b.copy, map_nested(lambda t: leaf if t is x else t, b.batch)))
@@ -48,7 +61,7 @@ _TRANSPOSE = ('view and reshape only split and merge: transpose or permute, '
 @verdict('dimensions')
 def check_dimensions(b):
     "Does a reshape stand where a transpose should?"
-    with torch.no_grad(), Functions() as seen: b.loss(first_samples(b.batch, _SAMPLES), train=True)
+    with torch.no_grad(), Functions() as seen: b.loss(b.few(_SAMPLES)[0], train=True)
     for before, after, place in seen.reshapes:
         if mixes(before, after): return fail(f'{before} is reshaped into {after}, in {place}', _TRANSPOSE)
     n = len(seen.reshapes)
