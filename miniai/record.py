@@ -295,9 +295,8 @@ def after_backward(self:UpdateRecord, learn):
 
 @patch
 def after_step(self: UpdateRecord, learn):
-    if self.steps and not self._stepped: return  # accumulated: the next step is looked at
-    self._scales.clear()
-    if self._old is None: return
+    if self._stepped or self.steps is None: self._scales.clear()
+    if self._old is None or self.steps and not self._stepped: return  # accumulated: the next step is looked at
     old, new = list(self._old.values()), [p.detach() for p in self.weights.values()]
     if old:
         self.rows.append(torch.cat([self._grads, rms_each(old), rms_each(torch._foreach_sub(new, old))]))
