@@ -55,7 +55,7 @@ class Bench:
         predict_batch(self.copy, self.batch if batch is None else batch, train)
         run_step(self.copy, 'get_loss')
         loss = self.copy.loss
-        if isinstance(loss, torch.Tensor): return loss.reshape(()) if loss.numel() == 1 else loss
+        if isinstance(loss, torch.Tensor): return loss.reshape(()) if loss.ndim and loss.numel() == 1 else loss
         raise TypeError(f'the loss is a {type(loss).__name__}, {loss!r:.20}: '
                         'it has to be a tensor, so leave out item()')
 

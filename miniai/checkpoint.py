@@ -15,7 +15,7 @@ from numbers import Real
 from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, IterableDataset
-from .core import ModelRef, device_of, length, patch, random_states, set_random_states, write_whole
+from .core import ModelRef, device_of, is_sharded, length, patch, random_states, set_random_states, write_whole
 from .world import from_all, is_main, world
 from .data import TensorLoader
 from .files import Writer, checkpoints, made, newest, number_of, own_folder
@@ -575,6 +575,7 @@ def save(self:Learner,
 ):
     "Write the model's weights and buffers, for sharing"
     path, state = Path(path), self.model.state_dict()
+    state = {nm: v.full_tensor() if hasattr(v, 'full_tensor') else v for nm, v in state.items()}
     weights = {nm: v.detach().cpu().clone() if isinstance(v, torch.Tensor) else v for nm, v in state.items()}
     if path.suffix != '.safetensors':
         torch.save(weights, buffer := BytesIO())
@@ -606,6 +607,9 @@ def load(self:Learner,
     path,  # of a file that `save` has written, or of a checkpoint
 ):
     "Read weights and buffers into the model; those of another model are refused, with the layers that differ"
+    if is_sharded(self.model):
+        raise TypeError(f'load({str(path)!r}): the weights are shared out over processes, as with fsdp=True: '
+                        'load before the first fit')
     weights = _weights_in(Path(path))
     if not isinstance(weights, dict):
         raise ValueError(f'{path} holds a {type(weights).__name__}, no weights by name')
@@ -641,3 +645,5 @@ def main():
     paths = sorted(Path(sys.argv[1]).glob('*.ckpt'))
     if not paths: sys.exit(f'{sys.argv[1]}: no checkpoint')
     for line in filter(None, map(_line_of, paths)): _say(_printable(line))
+
+if __name__ == '__main__' and __spec__: main()  # python -m miniai.checkpoint

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['def_device', 'set_seed', 'random_states', 'set_random_states', 'keep_random', 'Training', 'device_of', 'keep_modes',
            'map_nested', 'to_device', 'to_cpu', 'main_tensor', 'split_batch', 'batch_size', 'length', 'listify',
-           'Scalars', 'ModelRef', 'is_wrapped', 'note', 'write_whole', 'step_hooks', 'walk', 'copied', 'trains', 'rms',
-           'rms_each', 'column_stds', 'logits_of', 'Lines', 'show_methods', 'clean_tb', 'clean_ipython_hist',
-           'clean_mem']
+           'Scalars', 'ModelRef', 'is_wrapped', 'note', 'write_whole', 'step_hooks', 'walk', 'is_sharded', 'copied',
+           'trains', 'rms', 'rms_each', 'column_stds', 'logits_of', 'Lines', 'show_methods', 'clean_tb',
+           'clean_ipython_hist', 'clean_mem']
 
 # %% ../nbs/loop/00_core.ipynb #e3c64ce1
 import ast, copy, dataclasses, gc, linecache, os, random, re, secrets, sys, threading, traceback, weakref
@@ -50,10 +50,12 @@ def _numpy_state():
     name, key, *rest = np.random.get_state()
     return name, key.tolist(), *rest
 
-def random_states()->dict:
+def random_states(
+    cuda=True,  # those of GPUs, too
+)->dict:
     "The states of all random-number generators, PyTorch's on every device, Python's and NumPy's"
     return dict(torch=torch.get_rng_state(), python=random.getstate(), numpy=_numpy_state(),
-                cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])
+                cuda=torch.cuda.get_rng_state_all() if cuda and torch.cuda.is_available() else [])
 
 def set_random_states(
     states:dict,  # of `random_states`
@@ -386,12 +388,21 @@ def walk(
     for v in inside: yield from walk(v, seen)
 
 # %% ../nbs/loop/00_core.ipynb #7299fbc1
+def is_sharded(
+    o,  # anything
+)->bool:
+    "Whether it is a module that has only a part of its weights in this process"
+    return isinstance(o, torch.nn.Module) and any(hasattr(p, 'full_tensor') for p in o.parameters())
+
 def copied(
     o,          # `nn.Module`, or anything else
     memo=None,  # as for `copy.deepcopy`
 ):
     "A deep copy, in which no tensor has a graph; of a function, with copies of modules that it closes over"
     memo = {} if memo is None else memo
+    if is_sharded(o):
+        raise TypeError(f'this {type(o).__name__} is shared out over processes, as with fsdp=True, and tools work on '
+                        'a copy of the whole: save the weights, and use tools in one process')
     _prepare(o, memo)
     if id(o) in memo: return memo[id(o)]
     try:
@@ -447,7 +458,6 @@ def _twin(f, closure):
     res = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, closure or None)
     res.__kwdefaults__ = f.__kwdefaults__
     return res
-
 
 # %% ../nbs/loop/00_core.ipynb #7299fbf1
 def rms(

@@ -407,3 +407,5 @@ def main(
     p.add_argument('--seed', type=int, default=0, help='of weights and noise')
     try: generate(**vars(p.parse_args(args)))
     except (ValueError, OSError, RuntimeError, UnpicklingError) as e: p.exit(1, f'{e}\n')
+
+if __name__ == '__main__' and __spec__: main()  # python -m miniai.generate

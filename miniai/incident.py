@@ -65,6 +65,7 @@ class NaNGuardCB(HooksCallback):
     "Stop the fit at the first NaN or infinity, and keep what reproduces it; `incident` says where"
 
     order, keeps = 70, ()
+    needs_whole_weights = True
 
     def __init__(
         self,

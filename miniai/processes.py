@@ -7,6 +7,7 @@ __all__ = ['INSTEAD', 'AccelerateCB', 'gather_metric']
 
 # %% ../nbs/keeping/05_processes.ipynb #21b00004
 import atexit, gc, os, warnings, weakref
+from collections import Counter
 from datetime import timedelta
 import numpy as np, torch
 from torch import nn
@@ -58,7 +59,7 @@ class AccelerateCB(Callback):
     "Train on several processes, with Hugging Face Accelerate: each takes its share of every batch"
     order, in_tools = -90, False  # after DeviceCB
     single = 'remove one, each would share the batch out again'
-    keeps = '_starts', '_weights'  # the rest belongs to the process
+    keeps = '_starts', '_weights', '_own'  # the rest belongs to the process
     def __init__(self,
         fsdp=False,       # True: each process keeps a share of the weights, too (`fully_shard`)
         timeout=600.,     # seconds that a process waits for the others
@@ -68,6 +69,7 @@ class AccelerateCB(Callback):
         self._wrapped, self._key = None, None   # the model of the group, and what it was made for
         self._plain, self._nosync = None, None  # within a batch
         self._starts, self._weights = None, []  # lengths before this fit; weight of each batch
+        self._common, self._own = None, None    # random states, of the loaders and of the model
 
 # %% ../nbs/keeping/05_processes.ipynb #21b00019
 @patch
@@ -75,29 +77,34 @@ def before_fit(self:AccelerateCB, learn):
     several = self.acc.num_processes > 1
     self._accum = next((cb for cb in learn.cbs if isinstance(cb, GradAccumCB)), None)
     if several: self._check(learn)
-    trained = [p.requires_grad for p in learn.model.parameters()]
-    if not self._is_wrapped(learn.model, trained):
-        self._key, self._wrapped = (learn.model, trained), self._wrap(learn)
+    self._follow(learn)
     if several: learn.gather_metric = gather_metric
     self._reduction = None
     self._starts, self._weights = [cb.mark() for cb in _merged(learn)], []
 
 @patch
-def _is_wrapped(self:AccelerateCB, model, trained):
-    return self._key is not None and self._key[0] is model and self._key[1] == trained
+def _follow(self:AccelerateCB, learn):
+    "Wrap the model: for the first time, another one, or one of which other weights train"
+    trained = [p.requires_grad for p in learn.model.parameters()]
+    if self._key is not None and self._key[0] is learn.model and self._key[1] == trained: return
+    self._key, self._wrapped = (learn.model, trained), self._wrap(learn)
 
 @patch
 def _wrap(self:AccelerateCB, learn):
     _OPEN.add(self)
     if not self.fsdp: return self.acc.prepare_model(learn.model)
     from torch.distributed.fsdp import fully_shard
-    for m in learn.model.children():
-        if any(True for _ in m.parameters()): fully_shard(m)
+    for m in _apart(learn.model): fully_shard(m)
     fully_shard(learn.model)
     rates = [g['lr'] for g in learn.opt.param_groups]
     learn.opt = learn.opt_func(learn.model.parameters(), rates[0])  # of the parameters that it has now
     for g, lr in zip(learn.opt.param_groups, rates): g['lr'] = lr  # as they were made for the fit
     return learn.model
+
+def _apart(model):
+    "The children that share no weight with each other: those are sharded one by one"
+    owners = Counter(id(p) for m in model.children() for p in set(m.parameters()))
+    return [m for m in model.children() if (ps := [*m.parameters()]) and all(owners[id(p)] == 1 for p in ps)]
 
 # %% ../nbs/keeping/05_processes.ipynb #21b00021
 @patch
@@ -108,30 +115,34 @@ def before_epoch(self:AccelerateCB, learn):
 def before_batch(self:AccelerateCB, learn):
     learn.batch = to_device(learn.batch, self.acc.device)
     if self.acc.num_processes > 1:
-        if learn.iter == 0: _part_random()
+        self._leave_loader(first=learn.iter == 0)
         self._share(learn)
     if not learn.training and not self.fsdp: return
+    if not self.fsdp: self._follow(learn)
     self._plain, learn.model = learn.model, self._wrapped
     if learn.training and self._accum and not self._accum.due(learn):
         self._nosync = self.acc.no_sync(self._wrapped)
         self._nosync.__enter__()
 
-def _part_random():
-    "From here on each process draws other random numbers; the first continues as one alone would"
-    rank, _ = world()
-    if rank: set_seed((int(torch.randint(2**31, ())) + rank)%2**32)
+@patch
+def _leave_loader(self:AccelerateCB, first):
+    "Loaders draw the same random numbers in all processes, models others; the first as one alone would"
+    self._common, (rank, _) = random_states(cuda=False), world()
+    if not first: set_random_states(self._own)
+    elif rank: set_seed((int(torch.randint(2**31, ())) + rank)%2**32)
 
 @patch
 def _share(self:AccelerateCB, learn):
-    "The part of the batch that belongs to this process; with too few samples, one that doesn't count"
+    "The part of the batch that belongs to this process; with too few samples the whole, counted once"
     k, (rank, n) = batch_size(learn.batch), world()
     if learn.iter < _COMPARED: _compare(learn)
     if k < n and not learn.iter:
         raise ValueError(f'a batch of {k} for {n} processes: give larger batches, or take fewer processes')
     def begins(i): return -(-k*i//n)  # share number i, rounded up
-    a, b = begins(rank), begins(rank + 1)
-    learn.state.share, learn.counts, self._weight = k/n, a < b, (b - a)*n/k
-    if a == b: a, b = 0, 1
+    whole = k < 2*n  # a share of one sample has no variance, for a batch norm: all compute the whole
+    a, b = (0, k) if whole else (begins(rank), begins(rank + 1))
+    learn.state.share, learn.counts = k/n, not whole or not rank
+    self._weight = 1. if whole else (b - a)*n/k
     learn.batch = _share_of(learn.batch, k, a, b)
 
 def _share_of(batch, k, a, b):
@@ -184,6 +195,10 @@ def _note_reduction(self:AccelerateCB, learn):
 @patch
 def cleanup_batch(self:AccelerateCB, learn):
     self._back(learn)
+    common, self._common = self._common, None
+    if common is not None:
+        self._own = random_states(cuda=False)
+        set_random_states(common)
     nosync, self._nosync = self._nosync, None
     if nosync: nosync.__exit__(None, None, None)
 

@@ -21,7 +21,7 @@ from .core import ModelRef, Scalars, copied, main_tensor, patch, rms, rms_each, 
 from .counting import Rows
 from .hooks import HooksCallback
 from .listen import ReshapesCB
-from .loop import ORDER, Group
+from .loop import ORDER, Group, run_cbs
 from .learner import Callback, TrainCB, TrainLearner
 from .errors import alike, one_output
 from miniai.run import (
@@ -114,10 +114,9 @@ class BatchRecord(Callback):
         self.labels, self.twice, self.n_classes = [], Scalars(), None
         self.broadcast, self.eval_mode, self.custom = None, None, False
 
-    def before_fit(self, learn): self.custom = has_custom_loss(learn)
-
     def after_predict(self, learn):
         if not learn.training or not self.looks.due(): return
+        self.custom = has_custom_loss(learn)
         if self.eval_mode is None and any(map(_in_eval_mode, learn.model.modules())):
             self.eval_mode = self.looks.n
         x, preds, y = (
@@ -229,7 +228,7 @@ class UpdateRecord(Callback):
         self.looks, self.weights, self.steps, self.strangers = looks, {}, None, 0
         self.frozen, self.off, self.untrained, self.reached, self.moved = [], [], [], set(), set()
         self.left_over, self.alike = Scalars(), {}
-        self._first_rows, self._sums, self._hooks, self._stepped = {}, {}, [], False
+        self._first_rows, self._sums, self._hooks, self._stepped, self._opt = {}, {}, [], False, None
         self._forget_updates()
         self._drop()
 
@@ -238,9 +237,18 @@ class UpdateRecord(Callback):
 
     def before_fit(self, learn):
         self.weights = weight_tensors(learn.model)
+        self._follow(learn)
+
+    def _follow(self, learn):
+        "Watch the steps of the optimizer: at the start, and where it is replaced"
+        self._remove_hooks()
+        self._opt, self._stepped = learn.opt, False
         self._note_params(learn.model, learn.opt)
-        self._stepped, self._hooks = False, step_hooks(learn.opt, self._note_norm, self._note_step)
+        self._hooks = step_hooks(learn.opt, self._note_norm, self._note_step)
         if self._hooks is not None: self.steps = self.steps or 0
+    def _remove_hooks(self):
+        for h in self._hooks or (): h.remove()
+        self._hooks, self._opt = [], None
 
 def weight_tensors(
     model,  # `nn.Module`
@@ -253,6 +261,7 @@ def weight_tensors(
 @patch
 def _note_params(self:UpdateRecord, model, opt):
     "What the optimizer knows, what is frozen, and which rows begin alike"
+    self._note_moved()
     known = _ids(p for g in getattr(opt, 'param_groups', []) for p in g['params'])
     self.strangers = len(known - _ids(model.parameters()))
     self.frozen = [nm for nm, p in self.weights.items() if not p.requires_grad or id(p) not in known]
@@ -261,6 +270,10 @@ def _note_params(self:UpdateRecord, model, opt):
     self._sums = {nm: _sums(self.weights[nm]) for nm in self.frozen}
     if not self.looks.n: self._first_rows = self._rows_alike()
     self.alike = dict.fromkeys(self._first_rows, True)
+
+@patch
+def _note_moved(self:UpdateRecord):
+    self.moved |= {nm for nm, s in self._sums.items() if not torch.equal(s, _sums(self.weights[nm]))}
 
 def _ids(params): return {id(p) for p in params}
 
@@ -272,8 +285,9 @@ def _rows_alike(self:UpdateRecord):
 
 # %% ../nbs/diagnosis/05_record.ipynb #d6f81bcc
 @patch
-def before_batch(self:UpdateRecord, learn):
+def after_loss(self:UpdateRecord, learn):
     if not learn.training: return
+    if learn.opt is not self._opt: self._follow(learn)
     stepped, self._stepped = self._stepped, False
     if not stepped or not self.looks.due(): return  # gradients are accumulated, or this is the first batch
     grads = [p.grad for nm, p in self.weights.items() if nm not in self.frozen and p.grad is not None]
@@ -320,13 +334,13 @@ def _note_step(self:UpdateRecord, opt):
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003ca
 @patch
 def cleanup_fit(self: UpdateRecord, learn):
-    for h in self._hooks or (): h.remove()
+    self._remove_hooks()
     self.alike = {
         nm: _moved_alike(self.weights[nm].detach() - o.to(self.weights[nm]))
         for nm, o in self._first_rows.items()
     }
-    self.moved |= {nm for nm, s in self._sums.items() if not torch.equal(s, _sums(self.weights[nm]))}
-    self._hooks, self._sums = [], {}
+    self._note_moved()
+    self._sums = {}
     self._drop()
     self.weights = {nm: _shape(p) for nm, p in self.weights.items()}  # so that no model is kept alive
 
@@ -426,7 +440,7 @@ class EpochRecord(Callback):
     "What the epochs give"
 
     def __init__(self, looks, batches):
-        self.looks, self.batches, self.custom = looks, batches, False
+        self.looks, self.batches = looks, batches
         self.tallies, self.ends, self.valid_losses, self.valid_inputs, self.metrics = (
             [],
             [],
@@ -436,9 +450,8 @@ class EpochRecord(Callback):
         )
         self._valid, self._tally, self._over = Scalars(), Tally(), False
 
-    def before_fit(self, learn): self.custom = has_custom_loss(learn)
-
-    def before_epoch(self, learn): self._valid, self._tally, self._over = Scalars(), Tally(self.custom), False
+    def before_epoch(self, learn):
+        self._valid, self._tally, self._over = Scalars(), Tally(has_custom_loss(learn)), False
     def after_epoch(self, learn): self._over = True  # and nothing has ended it before
 
     def after_predict(self, learn):
@@ -542,8 +555,7 @@ def before_fit(self: DiagnoseCB, learn):
     self._model = ModelRef(learn.model)
     def idle(cb): return isinstance(cb, HooksCallback) and not any(map(cb.mod_filter, learn.model.modules()))
     self.parts = [cb for cb in self.all_parts if not idle(cb)]
-    for cb in self.parts: cb.before_fit(learn)
-    self.setup = setup_of(learn)
+    run_cbs(self.parts, 'before_fit', learn)
     if script := [
         nm or 'the model'
         for nm, m in learn.model.named_modules()
@@ -556,6 +568,8 @@ def before_fit(self: DiagnoseCB, learn):
             stacklevel=2,
         )
 
+@patch
+def before_epoch(self:DiagnoseCB, learn): self.setup = setup_of(learn)  # the optimizer may be another one
 @patch
 def cleanup_batch(self:DiagnoseCB, learn):
     # a batch that was ended before its loss doesn't count

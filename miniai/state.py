@@ -756,7 +756,8 @@ def _fill_attributes(r, o, content):
     for nm, v in found:
         if nm in slots: slots[nm].__set__(o, v)
         else: vars(o)[nm] = v
-    if isinstance(o, optim.Optimizer): optim.Optimizer.__setstate__(o, {})  # hooks, where it is new
+    new = isinstance(o, optim.Optimizer) and '_optimizer_step_pre_hooks' not in vars(o)
+    if new: optim.Optimizer.__setstate__(o, {})  # which makes room for hooks
 
 def _fill_more(r, o, content):
     if 'attrs' in content: _fill_attributes(r, o, content)

@@ -61,7 +61,8 @@ _TRANSPOSE = ('view and reshape only split and merge: transpose or permute, '
 @verdict('dimensions')
 def check_dimensions(b):
     "Does a reshape stand where a transpose should?"
-    with torch.no_grad(), Functions() as seen: b.loss(b.few(_SAMPLES)[0], train=True)
+    few, _ = b.few(_SAMPLES)
+    with torch.no_grad(), Functions() as seen: b.loss(few, train=True)
     for before, after, place in seen.reshapes:
         if mixes(before, after): return fail(f'{before} is reshaped into {after}, in {place}', _TRANSPOSE)
     n = len(seen.reshapes)
