@@ -111,6 +111,7 @@ class ActivationStats(StatsPlots, HooksCallback):
     def cleanup_fit(self, learn):
         if self.n_batches > (self.fits or [0])[-1]: self._lost |= self._not_called()
         super().cleanup_fit(learn)
+        if not self._depth: self._dims = {}  # which hold the model
     def after_epoch(self, learn): self.epoch_ends = sorted({*self.epoch_ends, self.n_batches})
 
 # %% ../nbs/looking/03_activations.ipynb #e9ea1009a

@@ -241,24 +241,28 @@ class Findings(list):
     "Findings, worst first; printed one below the other, in a notebook as a table with pictures"
 
     n_batches = None  # that were seen
+    unseen = ()       # what could not be, in words
 
     def _nothing(self):
         few = self.n_batches is not None and self.n_batches < FEW_BATCHES
         return ('Nothing was found to be '
                 'wrong' + f', but {self.n_batches} batches tell little'*few + '.')
 
-    def __repr__(self): return '\n'.join(map(repr, self)) or self._nothing()
+    def _not_seen(self): return [f'Not seen: {o}.' for o in self.unseen]
+
+    def __repr__(self): return '\n'.join([*(map(repr, self) if self else [self._nothing()]), *self._not_seen()])
 
     @property
     def kinds(self): return [f.kind for f in self]
 
     def _repr_html_(self):
-        if not self: return f'<p>{self._nothing()}</p>'
+        more = ''.join(f'<p>{escape(o)}</p>' for o in self._not_seen())
+        if not self: return f'<p>{self._nothing()}</p>' + more
         heads = ''.join(
             f'<th style="text-align:left">{o}</th>'
             for o in ('finding', 'seen', 'cause', 'try', 'picture')
         )
-        return f'<table>\n<tr>{heads}</tr>\n' + ''.join(map(_row, self)) + '</table>'
+        return f'<table>\n<tr>{heads}</tr>\n' + ''.join(map(_row, self)) + '</table>' + more
 
 def _row(f):
     "A row of the table of findings"

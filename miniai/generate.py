@@ -83,7 +83,7 @@ def noisify(
 # %% ../nbs/generating/02_generate.ipynb #22a00027
 class NoiseCB(Callback):
     "Turn each batch of images into noisy ones with their times as inputs, and their noise as the target"
-    order = 10
+    order, keeps = 10, ()
     def __init__(self,
         path=flow,          # `NoisePath`: linear, cosine or flow
         n_classes:int=0,    # above 0: labels are a third input

@@ -195,6 +195,7 @@ class HooksCallback(Callback):
     "Hooks on layers of the model during a fit; iterate over it for the records, one for each layer and call"
     keeps = 'records', 'n_batches', 'fits', '_unsorted'  # what belongs to the run
     makes = Record
+    most_calls = None  # of a layer in a batch that are recorded; None: all
     def __init__(self,
         hookfunc,         # called with record, module, inputs and output
         mod_filter=None,  # takes a module, returns True for those to hook; None: `blocks`
@@ -315,6 +316,7 @@ def _call(self:HooksCallback, hook, mod, inp, outp):
         self._lost[hook.name] = 'inside torch.func, as vmap, a layer shows no values'
         return
     k = self._calls[hook.name] = self._calls.get(hook.name, 0) + 1
+    if self.most_calls is not None and k > self.most_calls: return
     if (hook.name, k) not in self.records: self._add(hook, k)
     rec = self.records[hook.name, k]
     rec.batch = self.n_batches - 1

@@ -138,6 +138,7 @@ _PLAIN_STEPS = TrainLearner.predict, TrainCB.predict, TrainLearner.get_loss, Tra
 
 class ReshapesCB(Callback):
     "Notes in the first training batch of a fit which reshapes mix dimensions, apart from the first"
+    keeps = 'found', '_due'
     def __init__(self): self.found, self._mode = [], None
     def before_fit(self, learn): self._due = not any(map(is_compiled, learn.model.modules()))
     def before_batch(self, learn):
@@ -147,6 +148,7 @@ class ReshapesCB(Callback):
         self._mode = Functions()
         self._mode.__enter__()
     def after_loss(self, learn): self.cleanup_batch(learn)
+    def after_forward(self, learn): self.cleanup_batch(learn)  # of `watch`: no mode is on in a backward pass
     def cleanup_fit(self, learn): self.cleanup_batch(learn)
     def cleanup_batch(self, learn):
         mode, self._mode = self._mode, None

@@ -37,6 +37,7 @@ def _cannot_write(cb, e, path):
 # %% ../nbs/loop/09_logs.ipynb #07a00009
 class CSVLogCB(RowCB):
     "Write each row of metrics to a CSV file; a further fit of the same model continues the file"
+    keeps = '_new'
     def __init__(self,
         path,  # file to write; what was in it is replaced
     ): self.path, self._new, self._model = Path(path), True, ModelRef()
@@ -47,7 +48,6 @@ class CSVLogCB(RowCB):
         path = self.path if is_main() else os.devnull
         try: open(path, 'a').close()  # what is there stays, until there is a row
         except OSError as e: raise _cannot_write(self, e, self.path) from None
-
 
 # %% ../nbs/loop/09_logs.ipynb #bf3ec106
 @patch

@@ -164,6 +164,7 @@ def capture_preds(self:Learner,
 
 # %% ../nbs/trying/01_probe.ipynb #10c00053
 class _NewPreds(CapturePreds):
+    keeps = ()
     def after_predict(self, learn):
         self.after_batch(learn)
         raise CancelBatchException()

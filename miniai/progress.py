@@ -88,6 +88,7 @@ _BAR_EVERY, _CURVE_EVERY = .1, 1.  # seconds between two updates: fast for the e
 
 class _OwnRows(MetricsCB):
     "A part that measures the loss; it is not the `MetricsCB` of the Learner"
+    keeps = ()
     def before_fit(self, learn): pass
 
 class ProgressCB(Group):

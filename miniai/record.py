@@ -107,6 +107,8 @@ def _in_eval_mode(m):
 
 class BatchRecord(Callback):
     "What the training batches give"
+    keeps = ('looks', 'losses', 'lrs', 'loss_type', 'inputs', 'targets', 'outputs', 'row_sums', 'labels', 'twice',
+             'n_classes', 'broadcast', 'eval_mode', 'custom')
 
     def __init__(self, looks):
         self.looks, self.losses, self.lrs, self.loss_type = looks, Scalars(), array('d'), None
@@ -224,6 +226,9 @@ def _sums(p): return torch.stack([p.detach().float().sum(), p.detach().float().a
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003bf
 class UpdateRecord(Callback):
     "What the optimizer does to the weight tensors"
+    keeps = ('looks', 'weights', 'steps', 'strangers', 'frozen', 'off', 'untrained', 'reached', 'moved', 'left_over',
+             'alike', 'rows', 'batches', 'norms', '_first_rows', '_sums', '_stepped', '_due', '_old', '_grads', '_norm',
+             '_scales')  # not the optimizer that is followed, and its hooks
     def __init__(self, looks):
         self.looks, self.weights, self.steps, self.strangers = looks, {}, None, 0
         self.frozen, self.off, self.untrained, self.reached, self.moved = [], [], [], set(), set()
@@ -438,6 +443,7 @@ KEEP_FIRST, KEEP_LAST = 4, 2  # epochs whose samples are kept for a custom loss
 
 class EpochRecord(Callback):
     "What the epochs give"
+    keeps = 'looks', 'batches', 'tallies', 'ends', 'valid_losses', 'valid_inputs', 'metrics', '_valid', '_tally', '_over'
 
     def __init__(self, looks, batches):
         self.looks, self.batches = looks, batches
@@ -518,6 +524,7 @@ def setup_of(
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003c3
 class DiagnoseCB(Group):
     "Gather during a fit what `learn.diagnose()` needs; it observes, and waits for no device"
+    keeps = ('looks', 'setup', 'out_of_sync', 'batches', 'updates', 'epochs', 'acts', 'bounded', 'norms', 'reshapes')
 
     order = ORDER['diagnose']
     single = 'leave one out, each would see the same'
@@ -576,6 +583,14 @@ def cleanup_batch(self:DiagnoseCB, learn):
     if learn.training: self.looks.n = len(self.batches.losses)
 @patch
 def cleanup_fit(self:DiagnoseCB, learn): self.parts = ()
+
+@patch
+def limit_calls(self:DiagnoseCB,
+    n,  # of a layer in a batch: so many are recorded
+):
+    "Record the first calls alone, where a model runs a thousand times for one step"
+    for cb in self.all_parts:
+        if isinstance(cb, HooksCallback): cb.most_calls = n
 
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003d2
 @patch

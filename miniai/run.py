@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['INPUTS', 'TARGETS', 'OUTPUTS', 'ROW_SUMS', 'LOSSES', 'LEARNS', 'KNOWS', 'Table', 'Columns', 'about_input',
            'about_targets', 'about_outputs', 'about_rows', 'Batches', 'Updates', 'LayerRun', 'Epochs', 'loss_kind',
-           'Setup', 'Run', 'loss_curve', 'a_run']
+           'Setup', 'Calls', 'Run', 'loss_curve', 'a_run']
 
 # %% ../nbs/diagnosis/02_run.ipynb #11d00004
 import math
@@ -257,6 +257,22 @@ class Setup:
     dropout: float = 0.0  # the largest share that a dropout layer drops
     per_channel: float = math.inf  # fewest values that a batch norm had for a channel
 
+# %% ../nbs/diagnosis/02_run.ipynb #12a00082
+@dataclass
+class Calls:
+    "In which order a hand-written loop calls what, counted in training batches; nothing of a `Learner`"
+
+    stale: int = 0  # a step before the backward pass of its batch
+    repeated: int = 0  # several steps of one optimizer
+    anew: int = 0  # a new optimizer for weights that another one has trained
+    late_clips: int = 0  # gradients clipped after the step
+    scaled_clips: int = 0  # gradients clipped while they were scaled
+    valid_mode: int = None  # training batches before a validation with dropout or batch norm in training mode
+    valid_trained: int = 0  # a step on data that all other batches are validated with, in evaluation mode
+    kept: np.ndarray = _none()  # (n,) graphs of earlier batches that were still there
+    same: np.ndarray = _none()  # (looks,) whether the inputs were those of the look before
+    leak: tuple = (0, 0)  # rows of the validation data that were trained with, of so many
+
 # %% ../nbs/diagnosis/02_run.ipynb #12a00009
 LEARNS, KNOWS = .4, .9  # skill from which a run learns; from which its predictions know nearly all
 
@@ -272,6 +288,7 @@ class Run:
     )  # `LayerRun` of those with limits, their histogram from -1 to 1
     epochs: Epochs = field(default_factory=Epochs)
     setup: Setup = field(default_factory=Setup)
+    calls: Calls = field(default_factory=Calls)
     incident: object = None  # what a `NaNGuardCB` stopped for
     out_of_sync: list = field(
         default_factory=list
@@ -348,4 +365,4 @@ def a_run(
     updates = part(Updates)
     if not len(updates.batches): updates.batches = np.arange(len(updates.updates))
     batches = part(Batches, loss=loss, lr=np.broadcast_to(np.asarray(lr, float), loss.shape).copy())
-    return Run(batches, updates, list(layers), list(bounded), part(Epochs), part(Setup), **parts)
+    return Run(batches, updates, list(layers), list(bounded), part(Epochs), part(Setup), part(Calls), **parts)

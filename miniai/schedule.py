@@ -24,7 +24,7 @@ _all_ = ['probe', 'runs_in_tools']  # to be had from here, too
 # %% ../nbs/training/01_schedule.ipynb #cf588964
 class LRFinderCB(Callback):
     "Raise the learning rate with each batch until the loss explodes; keeps `lrs` and `losses` (Smith, 2015)"
-    order = 90
+    order, keeps = 90, ()
     start_lr = None  # the learning rate that opt_func was given; None: that of the first parameter group
     draws = True     # in a notebook, at the end of its fit
     least = .1       # size that a best loss near zero counts as, as a share of the first loss
@@ -126,7 +126,7 @@ def plot(self:LRFinderCB):
 
 # %% ../nbs/training/01_schedule.ipynb #e3564fea
 class _OwnParameters(Callback):
-    order = -1000
+    order, keeps = -1000, ()
     def before_fit(self, learn):
         own = {id(p) for p in learn.model.parameters()}
         groups = getattr(learn.opt, 'param_groups', ())
@@ -225,6 +225,7 @@ def _made(self:BaseSchedCB, opt, lengths):
 # %% ../nbs/training/01_schedule.ipynb #bac90b1d
 class BatchSchedCB(BaseSchedCB):
     "A scheduler that steps after each training batch in which the optimizer did"
+    keeps = ()
     def _length(self, learn):
         if (n := length(learn.loader(True))) is not None: return learn.n_epochs*n
         raise ValueError('the schedule needs the length of the run, and the training loader has no length: '
@@ -234,6 +235,7 @@ class BatchSchedCB(BaseSchedCB):
 
 class EpochSchedCB(BaseSchedCB):
     "A scheduler that steps after each training epoch"
+    keeps = ()
     def after_epoch(self, learn): self._step(learn)
 
 # %% ../nbs/training/01_schedule.ipynb #bac90b20
@@ -247,7 +249,7 @@ def after_fit(self:BaseSchedCB, learn):
 # %% ../nbs/training/01_schedule.ipynb #c3fc898c
 class HasLearnCB(Callback):
     "A callback that knows its Learner during a fit, as `self.learn`; afterwards it is None"
-    learn = None
+    learn, keeps = None, ()
     def before_fit(self, learn): self.learn = learn
     def cleanup_fit(self, learn): self.learn = None
 

@@ -9,14 +9,16 @@ __all__ = ['LOSS_NAMES', 'REPLACED', 'Signals']
 import functools, sys, threading, warnings
 import torch, torch.nn.functional as F
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.data import dataloader
+from .hooks import is_compiled
 
 # %% ../nbs/diagnosis/08_signals.ipynb #51670011
-LOSS_NAMES = '''binary_cross_entropy binary_cross_entropy_with_logits cosine_embedding_loss cross_entropy ctc_loss
-gaussian_nll_loss hinge_embedding_loss huber_loss kl_div l1_loss margin_ranking_loss mse_loss multi_margin_loss
-multilabel_margin_loss multilabel_soft_margin_loss nll_loss poisson_nll_loss smooth_l1_loss soft_margin_loss
-triplet_margin_loss triplet_margin_with_distance_loss'''.split()
+LOSS_NAMES = '''binary_cross_entropy binary_cross_entropy_with_logits cosine_embedding_loss cross_entropy
+ctc_loss gaussian_nll_loss hinge_embedding_loss huber_loss kl_div l1_loss margin_ranking_loss mse_loss
+multi_margin_loss multilabel_margin_loss multilabel_soft_margin_loss nll_loss poisson_nll_loss smooth_l1_loss
+soft_margin_loss triplet_margin_loss triplet_margin_with_distance_loss'''.split()
 
 REPLACED = (  # owner, its functions, event after a call, event before it
     (F, LOSS_NAMES, 'loss_computed', None),
@@ -42,6 +44,10 @@ def _telling(f, after, before):
         try:
             if before: _tell(before, f, args, kwargs)
             out = f(*args, **kwargs)
+        except BaseException:
+            _tell('call_failed', f)
+            raise
+        else:
             _tell(after, f, args, kwargs, out)
             return out
         finally: setattr(_within, after, False)
@@ -83,7 +89,8 @@ class _Replacing:
                 new[id(old)] = _telling(old := getattr(owner, nm), after, before)
                 self._put(owner, nm, new[id(old)])
         for m in _own_modules():
-            for nm in [nm for nm, v in vars(m).items() if id(v) in new]: self._put(m, nm, new[id(vars(m)[nm])])
+            known = {nm: new[id(v)] for nm, v in vars(m).items() if id(v) in new}
+            for nm, f in known.items(): self._put(m, nm, f)
         loader = dataloader._BaseDataLoaderIter
         self._put(loader, '__next__', _telling_next(loader.__next__))
         self.handles = [register_optimizer_step_pre_hook(lambda opt, *_: _tell('step_begins', opt)),
@@ -98,26 +105,46 @@ class _Replacing:
 _replacing = _Replacing()
 
 # %% ../nbs/diagnosis/08_signals.ipynb #51670017
+_SEARCHED = 20  # forward passes, in which parts that are called from outside are found
+
 class Signals:
     "Tells a listener, by methods named like the events, what this thread does with some models, until `stop`"
     def __init__(self,
         models,    # modules; of one within another, the outer call is told
-        listener,  # methods: forward_begins, forward_ended, loss_computed, backward_begins, …; all may be left out
+        listener,  # with methods forward_begins, loss_computed, backward_begins, …, each of which may be left out
     ):
         self.listener, self.thread = listener, threading.get_ident()
         self.depth, self.busy, self.error = 0, False, None
-        self.handles = [h for m in models for h in (
-            m.register_forward_pre_hook(self._begins, with_kwargs=True),
-            m.register_forward_hook(self._ended, with_kwargs=True, always_call=True))]
+        self.handles, self.calls = [], 0
+        for m in models: self._hook(m)
+        self.parts = {o for m in models for o in m.modules()} - {*models}
+        compiled = any(map(is_compiled, [*models, *self.parts]))
+        self.search = None if compiled else register_module_forward_pre_hook(self._search)
         with _lock:
             if not _listening: _replacing.on()
             _listening.append(self)
+
+    def _hook(self, m):
+        self.handles += [m.register_forward_pre_hook(self._begins, with_kwargs=True),
+                         m.register_forward_hook(self._ended, with_kwargs=True, always_call=True)]
+    def _search(self, m, args):
+        "A part of a model that is called from outside, as `model.encoder(x)`, is hooked like a model"
+        if self.depth or m not in self.parts or not self._is_told(): return
+        self.parts.discard(m)
+        self._hook(m)
+        self._begins(m, args, {})
+    def _end_search(self):
+        search, self.search = self.search, None
+        if search is not None: search.remove()
 
     def _is_told(self): return self.thread == threading.get_ident() and not torch.compiler.is_compiling()
     def _begins(self, m, args, kwargs):
         if not self._is_told(): return
         self.depth += 1
-        if self.depth == 1: self.tell('forward_begins', m, args, kwargs)
+        if self.depth > 1: return
+        self.calls += 1
+        if self.calls > _SEARCHED: self._end_search()
+        self.tell('forward_begins', m, args, kwargs, torch.is_grad_enabled())
     def _ended(self, m, args, kwargs, out):
         if not self._is_told(): return
         self.depth -= 1
@@ -125,6 +152,7 @@ class Signals:
 
     def stop(self):
         "Remove the hooks, and put back what was replaced if nobody else listens"
+        self._end_search()
         for h in self.handles: h.remove()
         with _lock:
             if self not in _listening: return
