@@ -26,6 +26,7 @@ from .record import DiagnoseCB
 from .findings import Curve, Finding, Findings, rule
 from .diagnose import *
 from .incident import *
+from .watch import watch
 from .lesson import report
 from .schedule import *
 from .optim import *

@@ -55,7 +55,8 @@ class Bench:
         predict_batch(self.copy, self.batch if batch is None else batch, train)
         run_step(self.copy, 'get_loss')
         loss = self.copy.loss
-        if isinstance(loss, torch.Tensor): return loss.reshape(()) if loss.ndim and loss.numel() == 1 else loss
+        one = isinstance(loss, torch.Tensor) and loss.ndim and loss.numel() == 1
+        if isinstance(loss, torch.Tensor): return loss.reshape(()) if one else loss
         raise TypeError(f'the loss is a {type(loss).__name__}, {loss!r:.20}: '
                         'it has to be a tensor, so leave out item()')
 
@@ -63,7 +64,7 @@ class Bench:
 def first_samples(
     batch,    # of any shape
     n,        # so many
-    of=None,  # how many it has: tensors are cut where a dimension, and lists where their length, is that; None: in rows
+    of=None,  # how many it has: what is cut is a dimension, or a list, of that length; None: rows
 ):
     "The first samples of a batch"
     if of is None: return map_nested(lambda t: t[:n] if t.ndim else t, batch)

@@ -401,8 +401,8 @@ def copied(
     "A deep copy, in which no tensor has a graph; of a function, with copies of modules that it closes over"
     memo = {} if memo is None else memo
     if is_sharded(o):
-        raise TypeError(f'this {type(o).__name__} is shared out over processes, as with fsdp=True, and tools work on '
-                        'a copy of the whole: save the weights, and use tools in one process')
+        raise TypeError(f'this {type(o).__name__} is shared out over processes, as with fsdp=True, and tools '
+                        'work on a copy of the whole: save the weights, and use tools in one process')
     _prepare(o, memo)
     if id(o) in memo: return memo[id(o)]
     try:

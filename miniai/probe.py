@@ -104,7 +104,10 @@ def run_step(
         for f in copy.listeners(event): f(copy)
 
 # %% ../nbs/trying/01_probe.ipynb #5aaabd5e
-def _by_name(o): return {f.name: getattr(o, f.name) for f in fields(o)} if is_dataclass(o) and not isinstance(o, dict) else o
+def _by_name(o):
+    "A dataclass as a dict"
+    if not is_dataclass(o) or isinstance(o, dict): return o
+    return {f.name: getattr(o, f.name) for f in fields(o)}
 
 def _cat(batches):
     batches = [*map(_by_name, batches)]

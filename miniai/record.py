@@ -107,8 +107,8 @@ def _in_eval_mode(m):
 
 class BatchRecord(Callback):
     "What the training batches give"
-    keeps = ('looks', 'losses', 'lrs', 'loss_type', 'inputs', 'targets', 'outputs', 'row_sums', 'labels', 'twice',
-             'n_classes', 'broadcast', 'eval_mode', 'custom')
+    keeps = ('looks', 'losses', 'lrs', 'loss_type', 'inputs', 'targets', 'outputs', 'row_sums', 'labels',
+             'twice', 'n_classes', 'broadcast', 'eval_mode', 'custom')
 
     def __init__(self, looks):
         self.looks, self.losses, self.lrs, self.loss_type = looks, Scalars(), array('d'), None
@@ -226,9 +226,9 @@ def _sums(p): return torch.stack([p.detach().float().sum(), p.detach().float().a
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003bf
 class UpdateRecord(Callback):
     "What the optimizer does to the weight tensors"
-    keeps = ('looks', 'weights', 'steps', 'strangers', 'frozen', 'off', 'untrained', 'reached', 'moved', 'left_over',
-             'alike', 'rows', 'batches', 'norms', '_first_rows', '_sums', '_stepped', '_due', '_old', '_grads', '_norm',
-             '_scales')  # not the optimizer that is followed, and its hooks
+    keeps = ('looks', 'weights', 'steps', 'strangers', 'frozen', 'off', 'untrained', 'reached', 'moved',
+             'left_over', 'alike', 'rows', 'batches', 'norms', '_first_rows', '_sums', '_stepped', '_due',
+             '_old', '_grads', '_norm', '_scales')  # not the optimizer that is followed, and its hooks
     def __init__(self, looks):
         self.looks, self.weights, self.steps, self.strangers = looks, {}, None, 0
         self.frozen, self.off, self.untrained, self.reached, self.moved = [], [], [], set(), set()
@@ -315,7 +315,8 @@ def after_backward(self:UpdateRecord, learn):
 @patch
 def after_step(self: UpdateRecord, learn):
     if self._stepped or self.steps is None: self._scales.clear()
-    if self._old is None or self.steps and not self._stepped: return  # accumulated: the next step is looked at
+    accumulated = self.steps and not self._stepped  # so the next step is looked at
+    if self._old is None or accumulated: return
     old, new = list(self._old.values()), [p.detach() for p in self.weights.values()]
     if old:
         self.rows.append(torch.cat([self._grads, rms_each(old), rms_each(torch._foreach_sub(new, old))]))
@@ -443,7 +444,8 @@ KEEP_FIRST, KEEP_LAST = 4, 2  # epochs whose samples are kept for a custom loss
 
 class EpochRecord(Callback):
     "What the epochs give"
-    keeps = 'looks', 'batches', 'tallies', 'ends', 'valid_losses', 'valid_inputs', 'metrics', '_valid', '_tally', '_over'
+    keeps = ('looks', 'batches', 'tallies', 'ends', 'valid_losses', 'valid_inputs', 'metrics',
+             '_valid', '_tally', '_over')
 
     def __init__(self, looks, batches):
         self.looks, self.batches = looks, batches
@@ -524,7 +526,8 @@ def setup_of(
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003c3
 class DiagnoseCB(Group):
     "Gather during a fit what `learn.diagnose()` needs; it observes, and waits for no device"
-    keeps = ('looks', 'setup', 'out_of_sync', 'batches', 'updates', 'epochs', 'acts', 'bounded', 'norms', 'reshapes')
+    keeps = ('looks', 'setup', 'out_of_sync', 'batches', 'updates', 'epochs', 'acts', 'bounded', 'norms',
+             'reshapes')
 
     order = ORDER['diagnose']
     single = 'leave one out, each would see the same'
@@ -551,7 +554,8 @@ class DiagnoseCB(Group):
         self.parts = ()  # of the fit that is running
 
     @property
-    def all_parts(self)->tuple: return self.acts, self.bounded, self.norms, self.reshapes, self.batches, self.updates, self.epochs
+    def all_parts(self)->tuple:
+        return self.acts, self.bounded, self.norms, self.reshapes, self.batches, self.updates, self.epochs
 
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003c4
 @patch

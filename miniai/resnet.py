@@ -106,7 +106,7 @@ def _counted(model, run, n, depth):
 
 @contextmanager
 def _in_parts():
-    "Recurrent layers and attention run as products of matrices, which can be counted, and not as one function"
+    "Recurrent layers and attention run as products of matrices, which can be counted"
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -373,7 +373,8 @@ def _array(s, o, path):
     return dict(dtype=np.lib.format.dtype_to_descr(o.dtype), shape=list(o.shape), data=_bytes(o.tobytes()))
 
 def _bytes(b):
-    return torch.frombuffer(bytearray(b), dtype=torch.uint8) if b else torch.zeros(0, dtype=torch.uint8, device='cpu')
+    if not b: return torch.zeros(0, dtype=torch.uint8, device='cpu')
+    return torch.frombuffer(bytearray(b), dtype=torch.uint8)
 
 # %% ../nbs/keeping/01_state.ipynb #19b00062
 FACTORIES = dict(list=list, dict=dict, set=set, int=int, float=float, str=str, bool=bool, tuple=tuple,

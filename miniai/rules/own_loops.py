@@ -11,7 +11,7 @@ import numpy as np
 from ..findings import Curve, Finding, rule
 from ..run import loss_curve
 
-# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070009
+# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070008
 _MOST = .5  # of the batches
 
 def _share(run, n): return n/max(1, len(run.loss))
@@ -21,7 +21,7 @@ def _in_most(run, n, seen):
     if share <= _MOST: return
     yield Finding(0, f'{seen} in {share:.0%} of {len(run.loss)} batches', None, share, loss_curve(run))
 
-# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070011
+# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070010
 @rule(
     'zeroed_before_step',
     'critical',
@@ -40,7 +40,7 @@ def zeroed_before_step(run):
         seen = f'at {gone.mean():.0%} of the steps looked at, the gradients of the backward pass were gone'
         yield Finding(int(up.batches[gone][0]), seen, None, float(gone.mean()), loss_curve(run))
 
-# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070014
+# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070013
 @rule(
     'stale_steps',
     'critical',
@@ -53,7 +53,7 @@ def zeroed_before_step(run):
 def stale_steps(run):
     yield from _in_most(run, run.calls.stale, 'the step came before the backward pass')
 
-# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070017
+# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070016
 @rule(
     'several_steps',
     'warning',
@@ -66,7 +66,7 @@ def stale_steps(run):
 def several_steps(run):
     yield from _in_most(run, run.calls.repeated, 'an optimizer took more than one step')
 
-# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070021
+# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070020
 @rule(
     'optimizer_anew',
     'warning',
@@ -84,7 +84,7 @@ def optimizer_anew(run):
 
 _OFTEN = 3
 
-# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070025
+# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070024
 @rule(
     'validation_mode',
     'warning',
@@ -100,7 +100,7 @@ def validation_mode(run):
     seen = f'after {at} training batches, a dropout or batch norm layer was in training mode in the validation'
     yield Finding(at, seen, curve=loss_curve(run))
 
-# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070029
+# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070028
 @rule(
     'validation_trains',
     'critical',
@@ -115,7 +115,7 @@ def validation_trains(run):
     if k: yield Finding(0, f'{k} steps were taken on data that the model sees in evaluation mode only', None,
                         float(k), loss_curve(run))
 
-# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070033
+# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070032
 @rule(
     'clipped_after_step',
     'warning',
@@ -128,7 +128,7 @@ def validation_trains(run):
 def clipped_after_step(run):
     yield from _in_most(run, run.calls.late_clips, 'the gradients were clipped after the step')
 
-# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070036
+# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070035
 @rule(
     'clipped_while_scaled',
     'warning',
@@ -141,7 +141,7 @@ def clipped_after_step(run):
 def clipped_while_scaled(run):
     yield from _in_most(run, run.calls.scaled_clips, 'the gradients were clipped while they were scaled')
 
-# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070039
+# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070038
 @rule(
     'graphs_kept',
     'warning',
@@ -161,7 +161,7 @@ def graphs_kept(run):
 
 _GRAPHS = 10
 
-# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070043
+# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070042
 @rule(
     'same_batch',
     'critical',
@@ -179,7 +179,7 @@ def same_batch(run):
 
 _LOOKS, _NEARLY = 4, .9
 
-# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070047
+# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070046
 @rule(
     'leak',
     'warning',
