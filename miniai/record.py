@@ -294,10 +294,16 @@ def after_loss(self:UpdateRecord, learn):
     if not learn.training: return
     if learn.opt is not self._opt: self._follow(learn)
     stepped, self._stepped = self._stepped, False
-    if not stepped or not self.looks.due(): return  # gradients are accumulated, or this is the first batch
+    # unless gradients are accumulated, or this is the first batch
+    if stepped and self.looks.due(): self.left_over.append(self._largest_left(learn.loss.device))
+
+@patch
+def _largest_left(self:UpdateRecord, device):
+    "The largest gradient that an earlier batch has left behind, 0 if there is none"
     grads = [p.grad for nm, p in self.weights.items() if nm not in self.frozen and p.grad is not None]
     values = [(g.coalesce().values() if g.is_sparse else g).detach() for g in grads]
-    if values: self.left_over.append(torch.stack([v.abs().max() for v in values]).amax())
+    largest = [v.abs().max() for v in values if v.numel()] or [torch.zeros((), device=device)]
+    return torch.stack(largest).amax()
 
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003c5
 @patch

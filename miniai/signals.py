@@ -6,7 +6,7 @@
 __all__ = ['LOSS_NAMES', 'REPLACED', 'Signals']
 
 # %% ../nbs/diagnosis/08_signals.ipynb #51670004
-import functools, sys, threading, warnings
+import functools, os, sys, threading, warnings
 import torch, torch.nn.functional as F
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -30,6 +30,7 @@ REPLACED = (  # owner, its functions, event after a call, event before it
 # %% ../nbs/diagnosis/08_signals.ipynb #51670013
 _listening, _lock = [], threading.RLock()
 _within = threading.local()  # the events whose function is running, in this thread
+if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_listening.clear)  # a worker of a loader
 
 def _tell(event, *args):
     for o in [*_listening]:
@@ -136,6 +137,10 @@ class Signals:
     def _end_search(self):
         search, self.search = self.search, None
         if search is not None: search.remove()
+
+    def begun(self, m, args):
+        "A call of a model, or of a part of one, that has begun before this was made"
+        self._search(m, args) if m in self.parts else self._begins(m, args, {})
 
     def _is_told(self): return self.thread == threading.get_ident() and not torch.compiler.is_compiling()
     def _begins(self, m, args, kwargs):

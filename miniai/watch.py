@@ -13,6 +13,7 @@ import numpy as np, torch
 from torch import nn
 from .core import batch_size, map_nested, patch
 from .diagnose import diagnosis, incident_of
+from .findings import RULES
 from .learner import CANCELS, STARRED, Callback
 from .loop import in_order
 from .record import DiagnoseCB
@@ -233,8 +234,8 @@ _CALLS = 4  # of a layer in a batch, and outputs, that are recorded: a policy ma
 
 class Follower:
     "Turns the signals of a loop into the events of a Learner"
-    def __init__(self, learn, calls):
-        self.learn, self.calls, self.opts = learn, calls, []
+    def __init__(self, learn, calls, look):
+        self.learn, self.calls, self.look, self.opts = learn, calls, look, []
         self.params = {id(p) for p in learn.model.parameters()}
         self.layers = [m for m in learn.model.modules() if _is_random(m)]
         self.open = self.pending = self.passing = self.data = self.root = None
@@ -417,6 +418,7 @@ def finish(self:Follower, b):
     self.calls.note(b, learn)
     for event in ('after_batch', 'cleanup_batch'): learn.callback(event)
     learn.iter += 1
+    if b.backward: self.look(self.calls.n)
 
 @patch
 def settle(self:Follower):
@@ -459,14 +461,16 @@ class Watch:
         *models,   # modules
         cbs=(),    # observers beside the `DiagnoseCB`; one of those may be among them
         every=5,   # look at one batch in so many
+        live=print,  # told of critical findings while it trains, each once; None: nobody
     ):
+        self.live, self.told, self.next_look = live, {}, _FIRST_LOOK
         cbs = [cbs] if isinstance(cbs, Callback) else [*cbs]
         _check(models, cbs)
         self.record = next((o for o in cbs if isinstance(o, DiagnoseCB)), None) or DiagnoseCB(every)
         model = models[0] if len(models) == 1 else nn.ModuleList(models)
         self.learn = Watched(model, [self.record, *(o for o in cbs if o is not self.record)])
         self.calls, self.signals = CallRecord(), None
-        self.follower = Follower(self.learn, self.calls)
+        self.follower = Follower(self.learn, self.calls, self.look)
         self.record.limit_calls(_CALLS)
         try: self.learn.callback('before_fit')
         except BaseException:
@@ -492,8 +496,29 @@ class Watch:
             for event in ('after_fit', 'cleanup_fit'): self.learn.callback(event)
             self.follower = None
             self.learn.forget()
+        if self.told and self.live: self._take_back()
 
-# %% ../nbs/diagnosis/09_watch.ipynb #77a70025
+# %% ../nbs/diagnosis/09_watch.ipynb #77a70026
+_FIRST_LOOK = 20  # training batches; each further look after twice as many
+
+@patch
+def look(self:Watch, n):
+    "After `n` training batches: is there anything to be told at once?"
+    if not self.live or n < self.next_look: return
+    self.next_look = 2*n
+    for f in self.diagnose():
+        if f.severity != 'critical' or not RULES[f.kind].fact or f.kind in self.told: continue
+        self.told[f.kind] = n
+        where = f' in {f.layer}' if f.layer else ''
+        self.live(f'miniai: {f.kind}{where}, from batch {f.first_batch}: {f.evidence}')
+
+@patch
+def _take_back(self:Watch):
+    left = self.diagnose().kinds
+    for kind, n in self.told.items():
+        if kind not in left: self.live(f'miniai: {kind}, told after batch {n}, is not found in the whole run')
+
+# %% ../nbs/diagnosis/09_watch.ipynb #77a70027
 def batch(self,
     inputs=None,  # of the batch that is open; None: what the model was given
     preds=None,   # None: what it gave
@@ -544,6 +569,7 @@ def watch(
     *models,  # modules: one or several
     cbs=(),   # observers, as an `ActivationStats`; or a `DiagnoseCB` with other settings
     every=5,  # the diagnosis looks at one training batch in so many
+    live=print,  # told of critical findings while it trains, as one line each; None: nobody
 )->Watch:
     "Watch whatever loop trains these models: `with watch(model) as seen:`, or until `seen.stop()`"
-    return Watch(*models, cbs=cbs, every=every)
+    return Watch(*models, cbs=cbs, every=every, live=live)
