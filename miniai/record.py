@@ -295,15 +295,19 @@ def after_loss(self:UpdateRecord, learn):
     if learn.opt is not self._opt: self._follow(learn)
     stepped, self._stepped = self._stepped, False
     # unless gradients are accumulated, or this is the first batch
-    if stepped and self.looks.due(): self.left_over.append(self._largest_left(learn.loss.device))
+    if stepped and self.looks.due(): self.left_over.append(self._least_left(learn))
 
 @patch
-def _largest_left(self:UpdateRecord, device):
-    "The largest gradient that an earlier batch has left behind, 0 if there is none"
-    grads = [p.grad for nm, p in self.weights.items() if nm not in self.frozen and p.grad is not None]
-    values = [(g.coalesce().values() if g.is_sparse else g).detach() for g in grads]
-    largest = [v.abs().max() for v in values if v.numel()] or [torch.zeros((), device=device)]
-    return torch.stack(largest).amax()
+def _least_left(self:UpdateRecord, learn):
+    "The largest gradient that an earlier batch has left behind; of several optimizers, for the one with least"
+    zero = torch.zeros((), device=learn.loss.device)
+    def largest(opt):
+        known = _ids(p for g in opt.param_groups for p in g['params'])
+        grads = [p.grad for nm, p in self.weights.items() if id(p) in known and p.grad is not None]
+        values = [(g.coalesce().values() if g.is_sparse else g).detach() for g in grads]
+        return torch.stack([zero, *(v.abs().max().to(zero) for v in values if v.numel())]).amax()
+    opts = getattr(learn.opt, 'opts', [learn.opt])  # as `watch` gives them
+    return torch.stack([largest(o) for o in opts if hasattr(o, 'param_groups')] or [zero]).amin()
 
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003c5
 @patch

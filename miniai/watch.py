@@ -470,6 +470,7 @@ class Watch:
         model = models[0] if len(models) == 1 else nn.ModuleList(models)
         self.learn = Watched(model, [self.record, *(o for o in cbs if o is not self.record)])
         self.calls, self.signals = CallRecord(), None
+        self.models, self.names = models, ' and '.join(type(m).__name__ for m in models)
         self.follower = Follower(self.learn, self.calls, self.look)
         self.record.limit_calls(_CALLS)
         try: self.learn.callback('before_fit')
@@ -494,7 +495,7 @@ class Watch:
                 for f in (follower.close, follower.settle, follower.leave): f()
         finally:
             for event in ('after_fit', 'cleanup_fit'): self.learn.callback(event)
-            self.follower = None
+            self.follower, self.models = None, ()
             self.learn.forget()
         if self.told and self.live: self._take_back()
 
