@@ -27,6 +27,7 @@ from .findings import Curve, Finding, Findings, rule
 from .diagnose import *
 from .incident import *
 from .watch import watch
+import miniai.report
 from .lesson import report
 from .schedule import *
 from .optim import *
