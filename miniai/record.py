@@ -17,7 +17,7 @@ import numpy as np, torch
 from torch import nn
 from .activations import ActivationStats
 from .ask import compares_all, is_builtin_loss, rewards, same_kind, sigmoid_twice
-from .core import ModelRef, Scalars, copied, main_tensor, patch, rms, rms_each, step_hooks
+from .core import ModelRef, Scalars, copied, main_tensor, map_nested, patch, rms, rms_each, step_hooks
 from .counting import Rows
 from .hooks import HooksCallback
 from .listen import ReshapesCB
@@ -129,7 +129,7 @@ class BatchRecord(Callback):
         if x is not None and len(self.inputs) < MAX_SCALES: self.inputs.append(about_input(some(x)))
         if not isinstance(y, torch.Tensor): return
         if preds is not None: self._pairs(preds, y)
-        self._labels(preds, y)
+        self._labels(preds, y, _one_each(learn.inputs, y))
 
     def after_loss(self, learn):
         if not isinstance(learn.loss, torch.Tensor):
@@ -162,15 +162,21 @@ def _note_broadcast(self:BatchRecord, preds, y):
     if broadcasts(preds, y) or asked_later: self.broadcast = tuple(preds.shape), tuple(y.shape)
 
 @patch
-def _labels(self:BatchRecord, preds, y):
-    "Labels of a classification"
+def _labels(self:BatchRecord, preds, y, one_each):
+    "Labels of a classification; how they are spread over batches means something where samples have one each"
     if y.is_floating_point() or y.ndim != 1 or preds is not None and one_output(preds): return
-    if len(self.labels) < MAX_OUTPUTS: self.labels.append(y.clone())
+    if one_each and len(self.labels) < MAX_OUTPUTS: self.labels.append(y.clone())
     if preds is not None and _has_columns(preds):
         self.n_classes = preds.shape[1]
         self.row_sums.append(about_rows(preds))
 
 def _has_columns(preds): return preds.ndim == 2 and preds.shape[1] > 1
+
+def _one_each(inputs, y):
+    "Whether there is a label for each sample: the words of a text depend on each other"
+    sizes = []
+    map_nested(lambda t: sizes.append(len(t)) if t.ndim else None, inputs)
+    return not sizes or len(y) == sizes[0]
 
 # %% ../nbs/diagnosis/05_record.ipynb #12a00053
 @patch
@@ -267,7 +273,7 @@ def weight_tensors(
 def _note_params(self:UpdateRecord, model, opt):
     "What the optimizer knows, what is frozen, and which rows begin alike"
     self._note_moved()
-    known = _ids(p for g in getattr(opt, 'param_groups', []) for p in g['params'])
+    known = _known_to(opt, model)
     self.strangers = len(known - _ids(model.parameters()))
     self.frozen = [nm for nm, p in self.weights.items() if not p.requires_grad or id(p) not in known]
     self.off = [nm for nm in self.frozen if not self.weights[nm].requires_grad]
@@ -281,6 +287,11 @@ def _note_moved(self:UpdateRecord):
     self.moved |= {nm for nm, s in self._sums.items() if not torch.equal(s, _sums(self.weights[nm]))}
 
 def _ids(params): return {id(p) for p in params}
+
+def _known_to(opt, model):
+    "What an optimizer holds; all weights where it isn't known what updates them"
+    groups = getattr(opt, 'param_groups', None)
+    return _ids(model.parameters()) if groups is None else _ids(p for g in groups for p in g['params'])
 
 @patch
 def _rows_alike(self:UpdateRecord):
@@ -315,8 +326,8 @@ def after_backward(self:UpdateRecord, learn):
     self._scales.append(learn.loss_scale)  # of the batches that are accumulated
     self._due |= self.looks.due(EARLY)
     if not self._due: return
-    if self._old is None: self._old = {nm: p.detach().clone() for nm, p in self.weights.items()}
-    self._norm = None
+    if self._old is None:
+        self._old, self._norm = {nm: p.detach().clone() for nm, p in self.weights.items()}, None
     self.reached |= {nm for nm, p in self.weights.items() if p.grad is not None}
     grads = [p.new_zeros(()).float() if p.grad is None else p.grad for p in self.weights.values()]
     scales = [o for o in self._scales if o is not None]

@@ -156,7 +156,8 @@ def _course(run):
     n, loss = len(run.loss), np.asarray(run.loss, float)
     ends = loss[np.isfinite(loss)]
     log = len(ends) > 0 and ends.min() > 0 and ends.max() > 30*ends.min()
-    found = [Curve(range(n), {'each batch': loss, 'running mean': _running_mean(loss)}, 'training loss', log=log)]
+    by_batch = {'each batch': loss, 'running mean': _running_mean(loss)}
+    found = [Curve(range(n), by_batch, 'training loss', log=log)]
     if len(run.epochs.valid):
         valid = {'validation': run.epochs.valid}
         found.append(Curve(run.epochs.valid_at, valid, 'validation loss', 'training batches before'))
@@ -164,8 +165,8 @@ def _course(run):
     if np.isfinite(lr).any(): found.append(Curve(range(n), {'first parameter group': lr}, 'learning rate'))
     if len(run.updates.batches):
         ratio = run.updates.ratio
-        by_size = dict(largest=np.nanmax(ratio, 1), median=np.nanmedian(ratio, 1), smallest=np.nanmin(ratio, 1))
-        found.append(Curve(run.updates.batches, by_size, 'update / weights, over the weight tensors', log=True))
+        sizes = dict(largest=np.nanmax(ratio, 1), median=np.nanmedian(ratio, 1), smallest=np.nanmin(ratio, 1))
+        found.append(Curve(run.updates.batches, sizes, 'update / weights, of the weight tensors', log=True))
     return found
 
 _SHOWN = 4  # layers in a chart

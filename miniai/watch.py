@@ -12,7 +12,7 @@ from collections import Counter, deque
 from functools import partial
 import numpy as np, torch
 from torch import nn
-from .core import batch_size, map_nested, patch
+from .core import batch_size, main_tensor, map_nested, patch
 from .diagnose import diagnosis, incident_of
 from .findings import RULES
 from .learner import CANCELS, STARRED, Callback
@@ -45,7 +45,7 @@ class Watched:
         self.model, self.cbs, self.opt, self.loss_func, self.loss_scale = model, cbs, None, None, None
         self.inputs = self.targets = self.batch = self.dl = ()
         self.preds, self.loss, self.training, self.iter, self.epoch = None, None, True, 0, 0
-        self._found = {}
+        self.forget_functions()
         self.plain = True  # the loss is `loss_func(preds, *targets)`, or a multiple of it
     def n_samples(self): return batch_size(self.inputs, self.preds, self.targets)
     def listeners(self, nm): return () if self.plain or nm != 'get_loss' else (self.listeners,)
@@ -55,6 +55,7 @@ class Watched:
             found = [getattr(cb, nm, None) for cb in in_order(self.cbs)]
             self._found[nm] = [f for f in found if callable(f)]
         return self._found[nm]
+    def forget_functions(self): self._found = {}
     def callback(self, nm):
         for f in self.functions(nm):
             try: f(self)
@@ -70,7 +71,7 @@ class _Batch:
     "What happened since a batch began"
     def __init__(self, inputs, grad, data):
         self.inputs, self.grad, self.data = inputs, grad, data  # whether it may train; its data set
-        self.outs, self.losses, self.told = [], [], None
+        self.outs, self.losses, self.told, self.called = [], [], None, []
         self.backward, self.steps, self.scale, self.scaled = 0, Counter(), None, False
         self.fresh = set()  # optimizers that have stepped since the last backward pass
         self.evaluated = self.live_layers = False
@@ -165,6 +166,8 @@ class CallRecord:
         self.n_rows, self.same, self._last, self._factors = Counter(), [], None, {}
         self.valid_epoch = None  # in which rows of validation data are kept
         self.several = False  # whether batches come from a loader with more than one
+        self.leaks = []  # of runs that were over before
+        self.valid_data = None  # the data set to validate with, where it is known
 
     def leave_token(self, b, root):
         self.tokens.append(weakref.ref(token := _Token()))
@@ -197,12 +200,18 @@ def _first_tensor(o):
     map_nested(found.append, o)
     return next((t for t in found if t.ndim > 1 and t.layout is torch.strided and not t.is_complex()), None)
 
+def _is_a_sample(x, preds):
+    "Whether a row is one sample: not the words of a text, not a node of which the loss may leave some out"
+    preds = main_tensor(preds)
+    return x.is_floating_point() and preds is not None and preds.shape[:1] == x.shape[:1]
+
 @patch
 def note_rows(self:CallRecord, learn):
     "Reduce the rows of a batch's inputs to numbers, and compare them with those of the look before"
     x, first = _first_tensor(learn.inputs), self.valid_epoch in (None, learn.epoch)
     if not learn.training and not first: return  # the same rows again
-    if x is None or self.n_rows[learn.training] + len(x) > MAX_ROWS: return
+    if x is None or not _is_a_sample(x, learn.preds): return
+    if self.n_rows[learn.training] + len(x) > MAX_ROWS: return
     sums = _row_sums(x, self._factors)
     self.n_rows[learn.training] += len(x)
     self.rows[learn.training].append(sums)
@@ -229,29 +238,47 @@ def _leak(self:CallRecord):
 _DISTINCT = .9  # of the rows, for equal ones to mean something
 
 @patch
+def begin_anew(self:CallRecord):
+    "The weights were loaded: what was trained with before isn't known to them, as in another fold"
+    self.leaks.append(self._leak())
+    self.rows, self.n_rows, self.valid_epoch, self._last = {True: [], False: []}, Counter(), None, None
+
+@patch
 def part(self:CallRecord)->Calls:
     "What was counted, for the rules"
     c, modes = self.counts, self.by_data
     mixed = len(modes) > 1 and any(o[False] for o in modes.values())
     trained = sum(o[True] for o in modes.values() if not o[False]) if mixed else 0
+    if self.valid_data is not None: trained = modes.get(self.valid_data, Counter()).total()
     kept, same = np.array(self.kept, np.float32), np.array([bool(o) for o in self.same])
-    return Calls(c['stale'], c['repeated'], c['anew'], c['late_clips'], c['scaled_clips'], self.valid_mode, trained,
-                 kept, same, self._leak())
+    names = 'stale', 'repeated', 'anew', 'late_clips', 'scaled_clips'
+    leak = max([*self.leaks, self._leak()])
+    return Calls(*(c[nm] for nm in names), self.valid_mode, trained, kept, same, leak)
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70018
 def _is_random(m): return isinstance(m, (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm))
+class _Several(nn.ModuleList): "Models that are watched together"
+
 _CALLS = 4  # of a layer in a batch, and outputs, that are recorded: a policy may act a thousand times
 
 class Follower:
     "Turns the signals of a loop into the events of a Learner"
     def __init__(self, learn, calls, look):
         self.learn, self.calls, self.look, self.opts = learn, calls, look, []
-        self.params = {id(p) for p in learn.model.parameters()}
+        self.whole, self.params = learn.model, {id(p) for p in learn.model.parameters()}
         self.layers = [m for m in learn.model.modules() if _is_random(m)]
         self.open = self.pending = self.passing = self.data = self.root = None
         self.moved = self.loader_over = self.epoch_over = self.in_backward = False
         self.n_forward = self.n_unknown = self.n_passes = 0
-        self.most_losses, self.stepped, self.unstepped = 1, set(), False
+        self.most_losses, self.stepped, self.unstepped, self.width = 1, set(), False, None
+
+    def loaded(self, *_):
+        "A `state_dict` was loaded into a model: another run begins, or the best weights are put back"
+        with torch.no_grad():
+            self.close()
+            self.settle()
+        self.calls.begin_anew()
+        self.stepped = set()
 
     def owns(self, opt): return any(id(p) in self.params for g in opt.param_groups for p in g['params'])
 
@@ -267,20 +294,25 @@ class Follower:
         def shares(o): return any(id(p) in params for g in o.param_groups for p in g['params'])
         older = [o for o in self.opts if shares(o)]
         self.calls.counts['anew'] += any(id(o) in self.stepped for o in older)
-        self.opts = [*(o for o in self.opts if o not in older), opt]
-        self.learn.opt = self.opts[0] if len(self.opts) == 1 else Optimizers(self.opts)
+        self.take([*(o for o in self.opts if o not in older), opt])
+
+    def take(self, opts):
+        "The optimizers, as one"
+        self.opts = opts
+        self.learn.opt = None if not opts else opts[0] if len(opts) == 1 else Optimizers(opts)
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70019
 @patch
 def forward_begins(self:Follower, m, args, kwargs, grad):
     if self.in_backward: return  # a checkpointed part runs again
     self.n_forward += 1
-    if self.open is not None and self._goes_on(self.open, grad): return
+    if self.open is not None and self._goes_on(self.open, grad): return self.open.called.append(m)
     self.close()
     learn, self.moved = self.learn, False
     self.open = b = _Batch((*args, *kwargs.values()), grad, self.data)
-    b.outs, b.evaluated = deque(maxlen=_CALLS), not learn.model.training
+    b.outs, b.evaluated = deque(maxlen=_CALLS), not m.training
     b.live_layers = any(o.training for o in self.layers)
+    b.called.append(m)
     learn.training, learn.inputs = grad, b.inputs
     learn.callback('before_batch')
 
@@ -325,12 +357,32 @@ def backward_begins(self:Follower, f, args, kwargs):
     b.grad, b.fresh = True, set()
     if b.backward: return
     self.find_optimizers()
+    if self.learn.iter % _LOOK == 0: self.check_weights()
     _set_loss(self.learn, b, root)
     self.n_unknown += not self.learn.targets
     self.enter(True)
+    self.learn.model, self.width = self.called(b), self.width_now()
     self.calls.leave_token(b, root)
     for event in ('after_predict', 'after_loss'): self.learn.callback(event)
     if self.learn.iter % _LOOK == 0: self.calls.note_rows(self.learn)
+
+@patch
+def called(self:Follower, b):
+    "Of several models, those that ran in this batch: the mode of another one means nothing"
+    if not isinstance(self.whole, _Several): return self.whole
+    ran = {id(o) for m in b.called for o in m.modules()}
+    return _Several([m for m in self.whole if any(id(o) in ran for o in m.modules())])
+
+@patch
+def check_weights(self:Follower):
+    "A model that has got other weights, as a new last layer, is begun with anew"
+    now = {id(p) for p in self.whole.parameters()}
+    if now == self.params: return
+    self.params = now
+    self.take([o for o in self.opts if self.owns(o)])
+    for event in ('cleanup_fit', 'before_fit'): self.learn.callback(event)
+    self.find_optimizers()
+    self.learn.forget_functions()
 
 @patch
 def _claim(self:Follower, b, root):
@@ -362,13 +414,18 @@ def step_begins(self:Follower, opt):
 
 @patch
 def step_ended(self:Follower, opt):
-    if not self.owns(opt): return
+    if not self.owns(opt): return self.note_stranger(opt)
     self.add(opt)
     self.stepped.add(id(opt))
     self.unstepped, b = False, self.open
     if b is None: return
     b.steps[id(opt)] += 1
     b.fresh.add(id(opt))
+
+@patch
+def note_stranger(self:Follower, opt):
+    "An optimizer that holds other weights: if there is no better one, it was meant for these"
+    if not self.opts and self.open is not None and self.open.backward: self.learn.opt = opt
 
 @patch
 def scaled(self:Follower, f, args, kwargs, out):
@@ -412,8 +469,9 @@ def close(self:Follower):
     b, self.open = self.open, None
     if b is None: return
     if b.backward:
-        if b.steps: self.learn.callback('after_step')
+        if b.steps or not self.opts: self.learn.callback('after_step')
         self.finish(b)
+        self.learn.model = self.whole
         self.epoch_over, self.loader_over = self.loader_over, False
     elif b.losses and not b.grad: self.validate(b)
     else: self.learn.callback('cleanup_batch')  # it was ended before its loss, or may be validation
@@ -429,6 +487,13 @@ def finish(self:Follower, b):
     for event in ('after_batch', 'cleanup_batch'): learn.callback(event)
     learn.iter += 1
     if b.backward: self.look(self.calls.n)
+
+@patch
+def width_now(self:Follower): return tuple(getattr(main_tensor(self.learn.preds), 'shape', ())[1:])
+@patch
+def compares(self:Follower):
+    "Whether a validation loss means what the training loss does: not with another number of columns"
+    return self.learn.plain and self.width in (None, self.width_now())
 
 @patch
 def settle(self:Follower):
@@ -449,7 +514,7 @@ def validate(self:Follower, b):
     self.enter(False)
     learn.callback('after_predict')
     self.calls.note_rows(learn)
-    if learn.plain: learn.callback('after_loss')  # else it is not the loss that is trained with
+    if self.compares(): learn.callback('after_loss')  # else it is not the loss that is trained with
     self.finish(b)
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70024
@@ -463,13 +528,15 @@ def _check(models, cbs):
     for cb in cbs:
         changes = [nm for nm in STARRED if callable(getattr(cb, nm, None))]
         if not changes: continue
-        raise TypeError(f'{type(cb).__name__} has {changes[0]}, which is the loop\'s own here: watch takes observers')
+        raise TypeError(f'{type(cb).__name__} has {changes[0]}, which is the loop\'s own here: '
+                        'watch takes observers')
 
 class Watch:
     "A loop that is watched: a context manager, or until `stop`"
     def __init__(self,
         *models,   # modules
         cbs=(),    # observers beside the `DiagnoseCB`; one of those may be among them
+        loaders=None,  # (training, validation), where they should be known
         every=5,   # look at one batch in so many
         live=print,  # told of critical findings while it trains, each once; None: nobody
     ):
@@ -477,17 +544,19 @@ class Watch:
         cbs = [cbs] if isinstance(cbs, Callback) else [*cbs]
         _check(models, cbs)
         self.record = next((o for o in cbs if isinstance(o, DiagnoseCB)), None) or DiagnoseCB(every)
-        model = models[0] if len(models) == 1 else nn.ModuleList(models)
+        model = models[0] if len(models) == 1 else _Several(models)
         self.learn = Watched(model, [self.record, *(o for o in cbs if o is not self.record)])
         self.calls, self.signals = CallRecord(), None
         self.models, self.names = models, ' and '.join(type(m).__name__ for m in models)
         self.follower = Follower(self.learn, self.calls, self.look)
         self.record.limit_calls(_CALLS)
+        if loaders: self.calls.valid_data = id(getattr([*loaders][-1], 'dataset', [*loaders][-1]))
         try: self.learn.callback('before_fit')
         except BaseException:
             self.learn.callback('cleanup_fit')
             raise
         self.signals = Signals(models, self.follower)
+        self.handles = [m.register_load_state_dict_post_hook(self.follower.loaded) for m in models]
         self.cbs = self.learn.cbs
 
     def __enter__(self): return self
@@ -498,11 +567,13 @@ class Watch:
         signals, self.signals = self.signals, None
         if signals is None: return
         signals.stop()
+        for h in self.handles: h.remove()
         follower = self.follower
         self.n_forward, self.n_unknown = follower.n_forward, follower.n_unknown
         try:
             with torch.no_grad():
                 for f in (follower.close, follower.settle, follower.leave): f()
+            self.learn.model = follower.whole
         finally:
             for event in ('after_fit', 'cleanup_fit'): self.learn.callback(event)
             self.follower, self.models = None, ()
@@ -583,8 +654,9 @@ for f in (batch, _seen, run, diagnose, overview): setattr(Watch, f.__name__, f)
 def watch(
     *models,  # modules: one or several
     cbs=(),   # observers, as an `ActivationStats`; or a `DiagnoseCB` with other settings
+    loaders=None,  # (training, validation): tells when the validation data are trained with
     every=5,  # the diagnosis looks at one training batch in so many
     live=print,  # told of critical findings while it trains, as one line each; None: nobody
 )->Watch:
     "Watch whatever loop trains these models: `with watch(model) as seen:`, or until `seen.stop()`"
-    return Watch(*models, cbs=cbs, every=every, live=live)
+    return Watch(*models, cbs=cbs, loaders=loaders, every=every, live=live)

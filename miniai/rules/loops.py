@@ -56,12 +56,28 @@ MIN_BATCHES = 10
     'with each batch means gradients of inf or NaN',
     fact=True,
     stage='settings',
-    when='the optimizer takes no step in ten batches or more, and no weight moves',
+    unless='zeroed_before_step',
+    when='the optimizer takes no step in ten batches or more, or its steps change nothing, and no weight moves',
 )
 def no_steps(run):
     n, up = len(run.loss), run.updates
-    if up.steps == 0 and n >= MIN_BATCHES and up.names and not up.updates.any() and not up.moved:
-        yield Finding(0, f'the optimizer took no step in {n} batches', None, 0.0, loss_curve(run))
+    if n < MIN_BATCHES or not up.names or up.updates.any() or up.moved: return
+    seen = f'the optimizer took no step in {n} batches'
+    if up.steps == 0: yield Finding(0, seen, None, 0.0, loss_curve(run))
+    elif len(up.batches) >= _LOOKS and up.grads.all(): yield _writes_nothing(run)
+
+_LOOKS = 5  # at which a step has changed nothing
+
+def _writes_nothing(run):
+    "Steps that leave every weight as it is, though all have gradients"
+    zero = not np.nan_to_num(run.lr).any()
+    lost = ('what the step computes is not written into the weights: p = p - … makes another tensor; '
+            'or each update is rounded away')
+    cause = 'the learning rate is 0' if zero else lost
+    write = 'write in place, p -= … within torch.no_grad(), or use an optimizer of torch.optim'
+    advice = 'set a learning rate' if zero else write
+    seen = f'no weight has changed at {len(run.updates.batches)} looks, and all had gradients'
+    return Finding(0, seen, None, 0.0, loss_curve(run), cause=cause, advice=advice)
 
 # %% ../../nbs/diagnosis/rules/loops.ipynb #13500031
 @rule(

@@ -149,7 +149,7 @@ def clipped_while_scaled(run):
     'gather numbers: total += loss.item(); detach what goes on to the next batch: hidden = hidden.detach()',
     fact=True,
     stage='settings',
-    when='the graphs of ten earlier batches or more are still in memory',
+    when='the graphs of five earlier batches or more are still in memory',
 )
 def graphs_kept(run):
     kept = run.calls.kept
@@ -159,7 +159,7 @@ def graphs_kept(run):
     curve = Curve(x, {'graphs': kept}, 'graphs in memory')
     yield Finding(int(x[kept >= _GRAPHS][0]), seen, None, float(kept.max()), curve)
 
-_GRAPHS = 10
+_GRAPHS = 5
 
 # %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070042
 @rule(
