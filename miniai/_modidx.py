@@ -1209,6 +1209,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'miniai.record._Signals.after_predict': ('diagnosis/record.html#_signals.after_predict', 'miniai/record.py'),
                                'miniai.record._Signals.part': ('diagnosis/record.html#_signals.part', 'miniai/record.py'),
                                'miniai.record._all_rows_equal': ('diagnosis/record.html#_all_rows_equal', 'miniai/record.py'),
+                               'miniai.record._closed': ('diagnosis/record.html#_closed', 'miniai/record.py'),
                                'miniai.record._frozen_norm': ('diagnosis/record.html#_frozen_norm', 'miniai/record.py'),
                                'miniai.record._has_columns': ('diagnosis/record.html#_has_columns', 'miniai/record.py'),
                                'miniai.record._ids': ('diagnosis/record.html#_ids', 'miniai/record.py'),

@@ -19,7 +19,7 @@ from .activations import ActivationStats
 from .ask import compares_all, is_builtin_loss, rewards, same_kind, sigmoid_twice
 from .core import ModelRef, Scalars, copied, main_tensor, map_nested, patch, rms, rms_each, step_hooks
 from .counting import Rows
-from .hooks import HooksCallback
+from .hooks import HooksCallback, is_compiled
 from .listen import ReshapesCB
 from .loop import ORDER, Group, run_cbs
 from .learner import Callback, TrainCB, TrainLearner
@@ -585,20 +585,20 @@ def before_fit(self: DiagnoseCB, learn):
     if not self._model.holds(learn.model) or shapes != self.updates.weights:
         self._reset()  # another model, or one that grew, is another run
     self._model = ModelRef(learn.model)
-    def idle(cb): return isinstance(cb, HooksCallback) and not any(map(cb.mod_filter, learn.model.modules()))
+    compiled = any(map(is_compiled, learn.model.modules()))
+    def idle(cb):
+        hooks = isinstance(cb, HooksCallback)
+        return hooks and (compiled or not any(map(cb.mod_filter, learn.model.modules())))
     self.parts = [cb for cb in self.all_parts if not idle(cb)]
     run_cbs(self.parts, 'before_fit', learn)
-    if script := [
-        nm or 'the model'
-        for nm, m in learn.model.named_modules()
-        if isinstance(m, torch.jit.ScriptModule)
-    ]:
-        warnings.warn(
-            f'{script[0]} is TorchScript, which shows nothing of its layers: DiagnoseCB watches the '
-            'loss, gradients '
-            'and updates, and no activations in there',
-            stacklevel=2,
-        )
+    if says := next(filter(None, (_closed(nm, m) for nm, m in learn.model.named_modules())), ''):
+        warnings.warn(f'{says}, which shows nothing of its layers: DiagnoseCB watches the loss, gradients '
+                      'and updates, and no activations in there', stacklevel=2)
+
+def _closed(nm, m):
+    "Why hooks on the layers of a module are not called; '' where they are"
+    kind = 'TorchScript' if isinstance(m, torch.jit.ScriptModule) else 'compiled' if is_compiled(m) else ''
+    return kind and f"{nm or 'the model'} is {kind}"
 
 @patch
 def before_epoch(self:DiagnoseCB, learn): self.setup = setup_of(learn)  # the optimizer may be another one

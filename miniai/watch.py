@@ -630,7 +630,8 @@ def diagnose(self):
     "What is wrong with the run so far, worst first"
     n_forward, n_unknown = self._seen()
     if not n_forward:
-        raise ValueError('the watched model was never called: was another one trained, or a copy of it?')
+        raise ValueError('the watched model was never called: was another one trained, a copy of it, or a '
+                         'compiled one? Then watch what torch.compile returned')
     if not len(self.record.batches.losses):
         raise ValueError(f'no backward pass reached the watched model in {n_forward} forward passes: '
                          'is the loss computed from its output, without detach(), item() or no_grad()?')
