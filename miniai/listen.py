@@ -148,7 +148,7 @@ class ReshapesCB(Callback):
         self._mode = Functions()
         self._mode.__enter__()
     def after_loss(self, learn): self.cleanup_batch(learn)
-    def after_forward(self, learn): self.cleanup_batch(learn)  # of `watch`: no mode is on in a backward pass
+    def end_of_forward(self, learn): self.cleanup_batch(learn)  # of `watch`: no mode is on in a backward pass
     def cleanup_fit(self, learn): self.cleanup_batch(learn)
     def cleanup_batch(self, learn):
         mode, self._mode = self._mode, None

@@ -328,7 +328,7 @@ def _goes_on(self:Follower, b, grad):
 def forward_ended(self:Follower, m, args, kwargs, out):
     if self.open is None or self.in_backward: return
     self.open.outs.append(out)
-    self.learn.callback('after_forward')
+    self.learn.callback('end_of_forward')
 
 @patch
 def loss_computed(self:Follower, f, args, kwargs, out):
