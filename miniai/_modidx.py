@@ -1931,6 +1931,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                               'miniai.watch.Watch.__enter__': ('diagnosis/watch.html#watch.__enter__', 'miniai/watch.py'),
                               'miniai.watch.Watch.__exit__': ('diagnosis/watch.html#watch.__exit__', 'miniai/watch.py'),
                               'miniai.watch.Watch.__init__': ('diagnosis/watch.html#watch.__init__', 'miniai/watch.py'),
+                              'miniai.watch.Watch.__repr__': ('diagnosis/watch.html#watch.__repr__', 'miniai/watch.py'),
                               'miniai.watch.Watch._take_back': ('diagnosis/watch.html#watch._take_back', 'miniai/watch.py'),
                               'miniai.watch.Watch.look': ('diagnosis/watch.html#watch.look', 'miniai/watch.py'),
                               'miniai.watch.Watch.stop': ('diagnosis/watch.html#watch.stop', 'miniai/watch.py'),

@@ -69,7 +69,8 @@ class AutoWatch:
         path,  # HTML file to write: of several runs, each has a number in its name
     ):
         "Write a page for each run"
-        for k, w in enumerate(self.seen): w.report(Path(path).with_stem(Path(path).stem + f'_{k + 1}'*(k > 0)))
+        def place(k): return Path(path).with_stem(Path(path).stem + f'_{k + 1}'*(k > 0))
+        return ', '.join(str(w.report(place(k))) for k, w in enumerate(self.seen))
 
     def says(self):
         "What was found, as a text"
@@ -82,6 +83,8 @@ class AutoWatch:
 # %% ../nbs/diagnosis/11_command.ipynb #c0d00012
 USAGE = 'usage: miniai-watch [--every N] [--report FILE] [-m] train.py [arguments of train.py …]'
 
+_NEEDS = {'--every': 'a whole number, 1 or more', '--report': 'the file to write, as run.html, before the script'}
+
 def _options(words):
     "(every, report, as a module, script, its arguments)"
     every, module, path = 5, False, None
@@ -90,8 +93,9 @@ def _options(words):
         word = words.pop(0)
         if word in ('-h', '--help'): raise SystemExit(f'{USAGE}\n{_HELP}')
         if word == '-m': module = True
-        elif word == '--report' and words: path = words.pop(0)
+        elif word == '--report' and words and words[0].endswith('.html'): path = words.pop(0)
         elif word == '--every' and words and words[0].isdigit() and int(words[0]): every = int(words.pop(0))
+        elif word in ('--every', '--report'): raise SystemExit(f'miniai-watch: {word} needs {_NEEDS[word]}\n{USAGE}')
         else: raise SystemExit(f'miniai-watch: {word} is not known here\n{USAGE}')
     if not words: raise SystemExit(USAGE)
     return every, path, module, words[0], words[1:]
@@ -103,6 +107,7 @@ critical findings at once, all of them at the end
   -m         what follows is a module, as with python -m"""
 
 def _check_script(path):
+    if Path(path).is_dir(): raise SystemExit(f'miniai-watch: {path} is a folder: give a script')
     if not Path(path).is_file(): raise SystemExit(f'miniai-watch: there is no file {path}')
     if b'\0' in Path(path).read_bytes(): raise SystemExit(f'miniai-watch: {path} is no Python script')
 
@@ -128,6 +133,8 @@ def main(
     "The command `miniai-watch`"
     every, path, module, script, args = _options(sys.argv[1:] if words is None else words)
     if not module: _check_script(script)
+    if path and not Path(path).resolve().parent.is_dir():
+        raise SystemExit(f'miniai-watch: --report {path}: there is no such folder')
     sys.argv = [script, *args]
     sys.path.insert(0, os.getcwd() if module else str(Path(script).resolve().parent))
     if os.environ.get('RANK', '0') != '0': return _run(script, module)  # the first process speaks
@@ -138,7 +145,7 @@ def main(
     finally:
         auto.stop()
         _say('\nminiai-watch: ' + auto.says())
-        if path: auto.report(path)
+        if path and auto.seen: _say(f'written: {auto.report(path)}')
     if error is None: return
     tb = _own_frames(error.__traceback__)
     if isinstance(error, KeyboardInterrupt): raise error.with_traceback(tb)

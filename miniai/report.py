@@ -164,8 +164,8 @@ def _course(run):
     lr = np.asarray(run.lr, float)
     if np.isfinite(lr).any(): found.append(Curve(range(n), {'first parameter group': lr}, 'learning rate'))
     if len(run.updates.batches):
-        ratio = run.updates.ratio
-        sizes = dict(largest=np.nanmax(ratio, 1), median=np.nanmedian(ratio, 1), smallest=np.nanmin(ratio, 1))
+        ratio = np.nan_to_num(run.updates.ratio)
+        sizes = dict(largest=ratio.max(1), median=np.median(ratio, 1), smallest=ratio.min(1))
         found.append(Curve(run.updates.batches, sizes, 'update / weights, of the weight tensors', log=True))
     return found
 
@@ -242,6 +242,6 @@ def report(self:Watch,
     path,        # HTML file to write; a folder gets a report.html
     title=None,  # of the page; None: the classes of the models
 )->Path:
-    "The same of a loop that was watched"
+    "Write the diagnosis of a watched loop, and what it rests on, into one HTML file that needs no network"
     self.diagnose()  # or an error that says what is missing
     return _write(path, self.run(), title or f'A training run of {self.names}')

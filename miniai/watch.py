@@ -270,7 +270,7 @@ class Follower:
         self.open = self.pending = self.passing = self.data = self.root = None
         self.moved = self.loader_over = self.epoch_over = self.in_backward = False
         self.n_forward = self.n_unknown = self.n_passes = 0
-        self.most_losses, self.stepped, self.unstepped, self.width = 1, set(), False, None
+        self.most_losses, self.waiting, self.stepped, self.unstepped, self.width = 1, 0, set(), False, None
 
     def loaded(self, *_):
         "A `state_dict` was loaded into a model: another run begins, or the best weights are put back"
@@ -469,6 +469,7 @@ def close(self:Follower):
     b, self.open = self.open, None
     if b is None: return
     if b.backward:
+        self.waiting = 0
         if b.steps or not self.opts: self.learn.callback('after_step')
         self.finish(b)
         self.learn.model = self.whole
@@ -477,7 +478,7 @@ def close(self:Follower):
     else: self.learn.callback('cleanup_batch')  # it was ended before its loss, or may be validation
     if b.backward or not b.losses or not b.grad: return
     self.settle()
-    self.pending = b
+    self.pending, self.waiting = b, self.waiting + 1
 
 @patch
 def finish(self:Follower, b):
@@ -497,9 +498,9 @@ def compares(self:Follower):
 
 @patch
 def settle(self:Follower):
-    "What was put aside was validation"
+    "What was put aside was validation, or a batch that was left: one alone, in the midst of training, says nothing"
     b, self.pending = self.pending, None
-    if b is None: return
+    if b is None or not (b.evaluated or self.waiting > 1): return
     before, self.learn.training, self.learn.inputs = self.learn.inputs, False, b.inputs
     self.learn.callback('before_batch')
     self.validate(b)
@@ -559,7 +560,12 @@ class Watch:
         self.handles = [m.register_load_state_dict_post_hook(self.follower.loaded) for m in models]
         self.cbs = self.learn.cbs
 
-    def __enter__(self): return self
+    def __repr__(self):
+        state = 'over' if self.signals is None else 'running'
+        return f'Watch of {self.names}, {state}: {len(self.record.batches.losses)} training batches'
+    def __enter__(self):
+        if self.signals is None: raise ValueError('this watch has ended: begin another one, with watch(model)')
+        return self
     def __exit__(self, *args): self.stop()
 
     def stop(self):
@@ -612,6 +618,8 @@ def batch(self,
     if b is None or b.backward:
         raise ValueError('seen.batch(…) tells of the batch that is open: '
                          'call it between the forward and the backward pass')
+    if loss is not None and not isinstance(loss, torch.Tensor):
+        raise TypeError(f'loss={loss!r}: a tensor, the one that backward() is called on')
     b.told = preds, targets if isinstance(targets, tuple) else (targets,), loss
     if inputs is not None: self.learn.inputs = b.inputs = inputs if isinstance(inputs, tuple) else (inputs,)
 
