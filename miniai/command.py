@@ -85,26 +85,34 @@ USAGE = 'usage: miniai-watch [--every N] [--report FILE] [-m] train.py [argument
 
 _NEEDS = {'--every': 'a whole number, 1 or more', '--report': 'the file to write, as run.html, before the script'}
 
+def _value(word, words):
+    "The value of an option, taken from the words that follow"
+    v = words[0] if words else ''
+    fits = v.isdigit() and int(v) > 0 if word == '--every' else v.endswith('.html')
+    if not fits: raise SystemExit(f'miniai-watch: {word} needs {_NEEDS[word]}\n{USAGE}')
+    return words.pop(0)
+
 def _options(words):
     "(every, report, as a module, script, its arguments)"
-    every, module, path = 5, False, None
-    words = list(words)
+    words, found, module = list(words), {}, False
     while words and words[0].startswith('-'):
         word = words.pop(0)
         if word in ('-h', '--help'): raise SystemExit(f'{USAGE}\n{_HELP}')
-        if word == '-m': module = True
-        elif word == '--report' and words and words[0].endswith('.html'): path = words.pop(0)
-        elif word == '--every' and words and words[0].isdigit() and int(words[0]): every = int(words.pop(0))
-        elif word in ('--every', '--report'): raise SystemExit(f'miniai-watch: {word} needs {_NEEDS[word]}\n{USAGE}')
+        if word in _NEEDS: found[word] = _value(word, words)
+        elif word == '-m': module = True
         else: raise SystemExit(f'miniai-watch: {word} is not known here\n{USAGE}')
     if not words: raise SystemExit(USAGE)
-    return every, path, module, words[0], words[1:]
+    return int(found.get('--every', 5)), found.get('--report'), module, words[0], words[1:]
 
 _HELP = """runs a script as it is, and says on stderr what is wrong with what it trains:
 critical findings at once, all of them at the end
   --every N  look at one training batch in N, 5 by default
   --report FILE  write a page for each model
   -m         what follows is a module, as with python -m"""
+
+def _check_place(path):
+    if path and not Path(path).resolve().parent.is_dir():
+        raise SystemExit(f'miniai-watch: --report {path}: there is no such folder')
 
 def _check_script(path):
     if Path(path).is_dir(): raise SystemExit(f'miniai-watch: {path} is a folder: give a script')
@@ -127,14 +135,18 @@ def _own_frames(tb):
     while tb and tb.tb_next and tb.tb_frame.f_code.co_filename in _OURS: tb = tb.tb_next
     return tb
 
+def _finish(auto, path):
+    auto.stop()
+    _say('\nminiai-watch: ' + auto.says())
+    if path and auto.seen: _say(f'written: {auto.report(path)}')
+
 def main(
     words=None,  # of the command line; None: `sys.argv`
 ):
     "The command `miniai-watch`"
     every, path, module, script, args = _options(sys.argv[1:] if words is None else words)
     if not module: _check_script(script)
-    if path and not Path(path).resolve().parent.is_dir():
-        raise SystemExit(f'miniai-watch: --report {path}: there is no such folder')
+    _check_place(path)
     sys.argv = [script, *args]
     sys.path.insert(0, os.getcwd() if module else str(Path(script).resolve().parent))
     if os.environ.get('RANK', '0') != '0': return _run(script, module)  # the first process speaks
@@ -142,10 +154,7 @@ def main(
     try: _run(script, module)
     except SystemExit: raise
     except BaseException as e: error = e
-    finally:
-        auto.stop()
-        _say('\nminiai-watch: ' + auto.says())
-        if path and auto.seen: _say(f'written: {auto.report(path)}')
+    finally: _finish(auto, path)
     if error is None: return
     tb = _own_frames(error.__traceback__)
     if isinstance(error, KeyboardInterrupt): raise error.with_traceback(tb)
