@@ -419,7 +419,7 @@ HEADER = dict(run=str, n=int, step=int, fits=int, highest=(float, type(None)), e
               training=bool, batches=dict, again=bool, processes=int)  # what resuming reads
 
 def _check_header(path, header):
-    "Whoever wrote it, a run can go on from this"
+    "Whether a run can go on from this"
     for nm, kind in HEADER.items():
         v = header.get(nm)
         if not isinstance(v, kind) or kind is int and v < 0:

@@ -264,7 +264,7 @@ class Calls:
 
     stale: int = 0  # a step before the backward pass of its batch
     repeated: int = 0  # several steps of one optimizer
-    anew: int = 0  # a new optimizer for weights that another one has trained
+    recreated: int = 0  # a new optimizer for weights that another one has trained
     late_clips: int = 0  # gradients clipped after the step
     scaled_clips: int = 0  # gradients clipped while they were scaled
     valid_mode: int = None  # training batches before a validation with dropout or batch norm in training mode

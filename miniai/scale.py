@@ -204,7 +204,7 @@ class EMACB(StepCB):
         average = tensors(self.ema.module)
         return [(p, average[nm]) for nm, p in tensors(self._model).items() if nm in average]
     def _fit_shapes(self):
-        "A buffer that grew, or a model of another type, begins its average anew"
+        "A buffer that grew, or a model of another type, begins its average again"
         for p, q in self._pairs():
             if p.shape != q.shape or p.dtype != q.dtype or p.device != q.device: q.data = p.detach().clone()
     def _swap(self):

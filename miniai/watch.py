@@ -251,7 +251,7 @@ def part(self:CallRecord)->Calls:
     trained = sum(o[True] for o in modes.values() if not o[False]) if mixed else 0
     if self.valid_data is not None: trained = modes.get(self.valid_data, Counter()).total()
     kept, same = np.array(self.kept, np.float32), np.array([bool(o) for o in self.same])
-    names = 'stale', 'repeated', 'anew', 'late_clips', 'scaled_clips'
+    names = 'stale', 'repeated', 'recreated', 'late_clips', 'scaled_clips'
     leak = max([*self.leaks, self._leak()])
     return Calls(*(c[nm] for nm in names), self.valid_mode, trained, kept, same, leak)
 
@@ -293,7 +293,7 @@ class Follower:
         params = {id(p) for g in opt.param_groups for p in g['params']}
         def shares(o): return any(id(p) in params for g in o.param_groups for p in g['params'])
         older = [o for o in self.opts if shares(o)]
-        self.calls.counts['anew'] += any(id(o) in self.stepped for o in older)
+        self.calls.counts['recreated'] += any(id(o) in self.stepped for o in older)
         self.take([*(o for o in self.opts if o not in older), opt])
 
     def take(self, opts):
@@ -375,7 +375,7 @@ def called(self:Follower, b):
 
 @patch
 def check_weights(self:Follower):
-    "A model that has got other weights, as a new last layer, is begun with anew"
+    "A model that has got other weights, as a new last layer, is begun with again"
     now = {id(p) for p in self.whole.parameters()}
     if now == self.params: return
     self.params = now

@@ -9,7 +9,7 @@ STYLE = 'sequence classifier (LSTM) with gradient clipping and a StepLR schedule
 FAULTS = {
     'clip_after_step': 'clip_grad_norm_ is called after optimizer.step(), so it has no effect on the update',
     'scheduler_stepped_per_batch': 'scheduler.step() is inside the batch loop, so the learning rate is gone after a few batches',
-    'optimizer_anew_each_epoch': 'the optimizer is made anew in every epoch, so the momentum is lost and the scheduler works on a dead optimizer',
+    'optimizer_anew_each_epoch': 'the optimizer is made again in every epoch, so the momentum is lost and the scheduler works on a dead optimizer',
 }
 
 

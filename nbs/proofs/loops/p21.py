@@ -8,7 +8,7 @@ torch.set_num_threads(1)
 STYLE = 'learning-rate warm-up and cosine decay with LambdaLR per step, a global step counter over repeated passes of the loader'
 FAULTS = {
     'scheduler_never_stepped': 'scheduler.step() is forgotten, so the learning rate stays at the start of the warm-up, which is zero',
-    'optimizer_anew_each_step': 'the optimizer is made anew in every step, so Adam has no moments and the scheduler acts on another object',
+    'optimizer_anew_each_step': 'the optimizer is made again in every step, so Adam has no moments and the scheduler acts on another object',
     'lr_1000x_too_low': 'peak learning rate 5e-6, 1000 times too low',
 }
 

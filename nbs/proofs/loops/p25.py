@@ -24,7 +24,7 @@ def latent_data(n, mix):
 
 
 def augment(x, noise_dirs):
-    # nuisance directions are drawn anew for every view
+    # nuisance directions are drawn again for every view
     return x + 1.2 * torch.randn(len(x), 6) @ noise_dirs + 0.1 * torch.randn_like(x)
 
 

@@ -7,9 +7,9 @@ torch.set_num_threads(1)
 
 STYLE = 'diffusion (DDPM) on 2-D points, noise prediction with a time embedding module'
 FAULTS = {
-    'target_is_fresh_noise': 'the target noise is drawn anew and is not the noise that was added to x',
+    'target_is_fresh_noise': 'the target noise is drawn again and is not the noise that was added to x',
     'time_embedding_never_used': 'the time embedding is replaced by zeros, so this module is never used and the net does not know the noise level',
-    'optimizer_anew_each_step': 'Adam is made anew inside the loop, so its moments are lost in every step',
+    'optimizer_anew_each_step': 'Adam is made again inside the loop, so its moments are lost in every step',
 }
 
 STEPS_T = 50
