@@ -41,7 +41,9 @@ class _Scale:
         self.log, self.size, self.at = log, size, at
         v = np.log10(v) if log else v
         self.low, self.high = (float(v.min()), float(v.max())) if len(v) else (0., 1.)
-        if self.high - self.low < 1e-12: self.low, self.high = self.low - .5, self.high + .5
+        if self.high - self.low < 1e-12:  # a constant lies in the middle
+            half = .5*abs(self.high) or .5
+            self.low, self.high = self.low - half, self.high + half
     def __call__(self, v):
         v = np.log10(np.maximum(v, 1e-300)) if self.log else np.asarray(v, float)
         return self.at + self.size*(v - self.low)/(self.high - self.low)
@@ -127,7 +129,7 @@ def verdict(
     findings,  # `Findings`
 )->str:
     "The diagnosis in a sentence"
-    if not findings: return findings._nothing()
+    if not findings: return str(findings).splitlines()[0]
     f, more = findings[0], len(findings) - 1
     where = f' in {f.layer}' if f.layer else ''
     rest = f' {more} further finding{"s"*(more > 1)}.' if more else ''
@@ -205,7 +207,7 @@ def page(
     marks = [(f.first_batch, f'{f.severity}: {f.kind}') for f in findings]
     charts = ''.join(chart(c, marks if c.xlabel == 'batch' else ()) for c in _course(run))
     loud = ' critical' if findings and findings[0].severity == 'critical' else ''
-    unseen = ''.join(f'<p class="soft">{escape(o)}</p>' for o in findings._not_seen())
+    unseen = ''.join(f'<p class="soft">Not seen: {escape(o)}.</p>' for o in findings.unseen)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>

@@ -117,7 +117,9 @@ class Signals:
         self.listener, self.thread = listener, threading.get_ident()
         self.depth, self.busy, self.error = 0, False, None
         self.handles, self.calls = [], 0
-        for m in models: self._hook(m)
+        for m in models:
+            self._hook(m)
+            self.handles.append(m.register_load_state_dict_post_hook(self._loaded))
         self.parts = {o for m in models for o in m.modules()} - {*models}
         compiled = any(map(is_compiled, [*models, *self.parts]))
         self.search = None if compiled else register_module_forward_pre_hook(self._search)
@@ -128,6 +130,8 @@ class Signals:
     def _hook(self, m):
         self.handles += [m.register_forward_pre_hook(self._begins, with_kwargs=True),
                          m.register_forward_hook(self._ended, with_kwargs=True, always_call=True)]
+    def _loaded(self, m, keys):
+        if self._is_told(): self.tell('weights_loaded', m)
     def _search(self, m, args):
         "A part of a model that is called from outside, as `model.encoder(x)`, is hooked like a model"
         if self.depth or m not in self.parts or not self._is_told(): return
