@@ -21,6 +21,7 @@ from .data import TensorLoader
 from .files import Writer, checkpoints, made, newest, number_of, own_folder
 from .files import read_checkpoint, read_header, read_tensors, write_checkpoint
 from .learner import Callback, CancelEpochException, CancelFitException, Learner
+from .progress import write_line
 from .state import Restorer, Saver, check_weights, loaders_of, origins_of, readable, refusing, restore_state
 from .state import state_of, value_of, values, weights_of
 
@@ -374,17 +375,11 @@ class _StopButton:
         if os.isatty(2): os.write(2, b'\nstopping after this batch; once more to stop at once\n')
 
 # %% ../nbs/keeping/03_checkpoint.ipynb #20a00053
-def _say(text):
-    "Print a line, whatever the terminal can show"
-    try: print(text)
-    except UnicodeError: print(text.encode('ascii', 'backslashreplace').decode())
-    except (OSError, ValueError): pass  # nobody reads it
-
 @patch
 def _stop(self:CheckpointCB, learn):
     self._writer.wait()
     place = f'epoch {learn.epoch} after batch {learn.iter} of {learn.phase}'
-    if is_main(): _say(f'stopped in {place}: {self._how(learn)}')
+    if is_main(): write_line(f'stopped in {place}: {self._how(learn)}')
     sig, self._button.pressed = self._button.pressed, None
     raise SystemExit(143) if sig == signal.SIGTERM else CancelFitException()
 
@@ -434,7 +429,7 @@ class Resume(Callback):
         path, self.header, self.state = newest(folder) or (None, None, None)
         if path: _check_header(path, self.header)
         self.path, self.begun, self.waits, self.origins = path, None, False, None
-        if is_main(): _say(self._says(folder, path))
+        if is_main(): write_line(self._says(folder, path))
 
     def _says(self, folder, path):
         if not self.header: return f'{folder} holds no whole checkpoint: the run starts from the beginning'
@@ -644,6 +639,6 @@ def main():
     if len(sys.argv) != 2 or sys.argv[1].startswith('-'): sys.exit('usage: miniai-checkpoint FOLDER')
     paths = sorted(Path(sys.argv[1]).glob('*.ckpt'))
     if not paths: sys.exit(f'{sys.argv[1]}: no checkpoint')
-    for line in filter(None, map(_line_of, paths)): _say(_printable(line))
+    for line in filter(None, map(_line_of, paths)): write_line(_printable(line))
 
 if __name__ == '__main__' and __spec__: main()  # python -m miniai.checkpoint

@@ -10,6 +10,7 @@ from .core import patch
 from .findings import SEVERITIES, Curve, Finding, Findings, apply_rules
 from .learner import Learner
 from .record import DiagnoseCB
+from .world import is_main
 from miniai.rules import (
     data,
     output,
@@ -39,11 +40,28 @@ def incident_of(
     return next((o.incident for o in cbs if getattr(o, 'incident', None) is not None), None)
 
 @patch
+def diagnose(self: DiagnoseCB,
+    learn,  # what it has watched
+) -> Findings:
+    "What is wrong with the run so far, worst first"
+    run = self.run(learn.loss_func)
+    run.incident = incident_of(learn.cbs)
+    return diagnosis(run)
+
+@patch
 def diagnose(self: Learner) -> Findings:
     "What is wrong with the run that a `DiagnoseCB` among the callbacks has watched, worst first"
     cb = next((o for o in self.cbs if isinstance(o, DiagnoseCB)), None)
     if cb is None:
         raise ValueError("nothing was watched: put a DiagnoseCB() into the Learner's cbs, and fit")
-    run = cb.run(self.loss_func)
-    run.incident = incident_of(self.cbs)
-    return diagnosis(run)
+    return cb.diagnose(self)
+
+# %% ../nbs/diagnosis/06_diagnose.ipynb #d5e008d1
+@patch
+def after_batch(self: DiagnoseCB, learn):
+    if not learn.training or not is_main(): return
+    self.live.look(len(self.batches.losses), lambda: self.diagnose(learn))
+
+@patch
+def after_fit(self: DiagnoseCB, learn):
+    if is_main(): self.live.end(lambda: self.diagnose(learn))

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['SEVERITIES', 'Curve', 'Reason', 'STAGES', 'RULES', 'FEW_BATCHES', 'milder', 'Finding', 'Rule', 'rule', 'rank',
-           'merged', 'apply_rules', 'Findings', 'both_sides']
+           'merged', 'apply_rules', 'Findings', 'Live', 'both_sides']
 
 # %% ../nbs/diagnosis/01_findings.ipynb #12b00004
-import io
+import io, warnings
 from base64 import b64encode
 from collections import namedtuple
 from dataclasses import dataclass, replace
@@ -280,6 +280,48 @@ def _row(f):
         + ''.join(f'<td style="text-align:left">{c}</td>' for c in cells)
         + '</tr>\n'
     )
+
+# %% ../nbs/diagnosis/01_findings.ipynb #12b00071
+_FIRST_LOOK = 20  # training batches; each further look after twice as many
+
+class Live:
+    "Tells critical facts while it trains, each once, and takes back what the whole run doesn't show"
+    keeps = 'told', 'next'
+    def __init__(self,
+        tell,  # function that is called with a line; None or False: nobody is told
+    ):
+        if tell and not callable(tell): raise TypeError(f'live={tell!r}: a function that takes a line, as print; '
+                                                        'None tells nobody')
+        self.tell, self.told, self.next = tell, {}, _FIRST_LOOK
+
+    def look(self,
+        n,  # training batches so far
+        diagnose,  # function that returns `Findings`
+    ):
+        "Tell what is new, if it is time to look"
+        if not self.tell or n < self.next: return
+        self.next = 2*n
+        for f in self._ask(diagnose):
+            if f.severity != 'critical' or not RULES[f.kind].fact or f.kind in self.told: continue
+            self.told[f.kind] = n
+            where = f' in {f.layer}' if f.layer else ''
+            self.tell(f'miniai: {f.kind}{where}, from batch {f.first_batch}: {f.evidence}')
+
+    def end(self,
+        diagnose,  # function that returns `Findings`
+    ):
+        "Take back what was told and is not found in the whole run"
+        if not self.tell or not self.told: return
+        left = [f.kind for f in self._ask(diagnose)]
+        for kind in [o for o in self.told if o not in left]:
+            self.tell(f'miniai: {kind}, told after batch {self.told.pop(kind)}, is not found in the whole run')
+
+    def _ask(self, diagnose):
+        try: return diagnose()
+        except Exception as e:
+            warnings.warn(f'nothing is told while it trains: {type(e).__name__}: {e}', stacklevel=4)
+            self.tell = None
+            return []
 
 # %% ../nbs/diagnosis/01_findings.ipynb #12b00061
 @close_on_error()

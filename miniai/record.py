@@ -24,6 +24,8 @@ from .listen import ReshapesCB
 from .loop import ORDER, Group, run_cbs
 from .learner import Callback, TrainCB, TrainLearner
 from .errors import alike, one_output
+from .findings import Live
+from .progress import write_line
 from miniai.run import (
     INPUTS,
     OUTPUTS,
@@ -548,7 +550,7 @@ def setup_of(
 class DiagnoseCB(Group):
     "Gather during a fit what `learn.diagnose()` needs; it observes, and waits for no device"
     keeps = ('looks', 'setup', 'out_of_sync', 'batches', 'updates', 'epochs', 'acts', 'bounded', 'norms',
-             'reshapes')
+             'reshapes', 'live')
 
     order = ORDER['diagnose']
     single = 'leave one out, each would see the same'
@@ -557,10 +559,11 @@ class DiagnoseCB(Group):
     def __init__(
         self,
         every: int = 5,  # look at one training batch in so many; updates of the first 20 batches are all looked at
+        live=write_line,  # told of critical facts while it trains, a line for each; None or False: nobody
     ):
         if not isinstance(every, Integral) or every < 1:
             raise ValueError(f"every={every}: look at one batch in how many? 1 is all of them")
-        self.every, self._model = every, ModelRef()
+        self.every, self._model, self.live = every, ModelRef(), Live(live)
         self._reset()
 
     def _reset(self):
@@ -572,6 +575,7 @@ class DiagnoseCB(Group):
             _Signals(self.looks, is_bounded, 1.0),
         )
         self.norms, self.reshapes = HooksCallback(_note_values, is_norm, every=self.every), ReshapesCB()
+        self.live = Live(self.live.tell)  # `diagnosis/06_diagnose` asks it
         self.parts = ()  # of the fit that is running
 
     @property

@@ -14,9 +14,10 @@ from torch import nn
 from .activations import StatsPlots
 from .core import batch_size, main_tensor, map_nested, patch
 from .diagnose import diagnosis, incident_of
-from .findings import RULES
+from .findings import Live
 from .learner import CANCELS, STARRED, Callback
 from .loop import in_order
+from .progress import write_line
 from .record import DiagnoseCB
 from .run import Calls
 from .signals import Signals
@@ -261,7 +262,16 @@ def part(self:CallRecord)->Calls:
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70018
 def _is_random(m): return isinstance(m, (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm))
-class _Several(nn.ModuleList): "Models that are watched together"
+class _Several(nn.ModuleDict): "Models that are watched together"
+
+def _named(models):
+    "Models by the names of their classes, a number behind those that occur again"
+    found = {}
+    for m in models:
+        nm = type(m).__name__
+        while nm in found: nm = f'{type(m).__name__}_{len(found) + 1}'
+        found[nm] = m
+    return found
 
 class Follower:
     "Turns the signals of a loop into the events of a Learner"
@@ -375,7 +385,7 @@ def called(self:Follower, b):
     "Of several models, those that ran in this batch: the mode of another one means nothing"
     if not isinstance(self.whole, _Several): return self.whole
     ran = {id(o) for m in b.called for o in m.modules()}
-    return _Several([m for m in self.whole if any(id(o) in ran for o in m.modules())])
+    return _Several({nm: m for nm, m in self.whole.items() if any(id(o) in ran for o in m.modules())})
 
 @patch
 def check_weights(self:Follower):
@@ -527,7 +537,8 @@ def _check(models, cbs):
     if not models: raise TypeError('watch() needs a model: watch(model)')
     for m in models:
         nm = type(m).__name__
-        if not isinstance(m, nn.Module): raise TypeError(f'watch({nm}): give the model, an nn.Module')
+        if not isinstance(m, nn.Module):
+            raise TypeError(f'watch({nm}): give the model, an nn.Module; several as watch(encoder, decoder)')
         if any(nn.parameter.is_lazy(p) for p in m.parameters()):
             raise ValueError(f'{nm} has lazy layers, whose weights have no shape yet: call it once before')
     for cb in cbs:
@@ -536,6 +547,12 @@ def _check(models, cbs):
         raise TypeError(f'{type(cb).__name__} has {changes[0]}, which is the loop\'s own here: '
                         'watch takes observers')
 
+def _data_of(loaders):
+    "The validation data of (training, validation)"
+    if not isinstance(loaders, (tuple, list)) or len(loaders) != 2:
+        raise TypeError(f'loaders={loaders!r}: two of them, (training, validation)')
+    return getattr(loaders[1], 'dataset', loaders[1])
+
 class Watch:
     "A loop that is watched: a context manager, or until `stop`"
     def __init__(self,
@@ -543,19 +560,20 @@ class Watch:
         cbs=(),    # observers beside the `DiagnoseCB`; one of those may be among them
         loaders=None,  # (training, validation), where they should be known
         every=5,   # look at one batch in so many
-        live=print,  # told of critical findings while it trains, each once; None: nobody
+        live=write_line,  # told of critical facts while it trains, a line for each; None or False: nobody
     ):
-        self.live, self.told, self.next_look = live, {}, _FIRST_LOOK
+        self.live = Live(live)
         cbs = [cbs] if isinstance(cbs, Callback) else [*cbs]
         _check(models, cbs)
         self.record = next((o for o in cbs if isinstance(o, DiagnoseCB)), None) or DiagnoseCB(every)
-        model = models[0] if len(models) == 1 else _Several(models)
+        self.record.live = Live(None)  # this one tells, and knows more
+        model = models[0] if len(models) == 1 else _Several(_named(models))
         self.learn = Watched(model, [self.record, *(o for o in cbs if o is not self.record)])
         self.calls, self.signals = CallRecord(), None
+        if loaders is not None: self.calls.valid_data = id(_data_of(loaders))
         self.models, self.names = models, ' and '.join(type(m).__name__ for m in models)
         self.follower = Follower(self.learn, self.calls, self.look)
         self.record.limit_calls(_CALLS)
-        if loaders: self.calls.valid_data = id(getattr([*loaders][-1], 'dataset', [*loaders][-1]))
         try: self.learn.callback('before_fit')
         except BaseException:
             self.learn.callback('cleanup_fit')
@@ -581,27 +599,13 @@ class Watch:
             for event in ('after_fit', 'cleanup_fit'): self.learn.callback(event)
             self.follower, self.models = None, ()
             self.learn.forget()
-        if self.told and self.live: self._take_back()
+        self.live.end(self.diagnose)
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70026
-_FIRST_LOOK = 20  # training batches; each further look after twice as many
-
 @patch
 def look(self:Watch, n):
     "After `n` training batches: is there anything to be told at once?"
-    if not self.live or n < self.next_look: return
-    self.next_look = 2*n
-    for f in self.diagnose():
-        if f.severity != 'critical' or not RULES[f.kind].fact or f.kind in self.told: continue
-        self.told[f.kind] = n
-        where = f' in {f.layer}' if f.layer else ''
-        self.live(f'miniai: {f.kind}{where}, from batch {f.first_batch}: {f.evidence}')
-
-@patch
-def _take_back(self:Watch):
-    left = self.diagnose().kinds
-    for kind, n in self.told.items():
-        if kind not in left: self.live(f'miniai: {kind}, told after batch {n}, is not found in the whole run')
+    self.live.look(n, self.diagnose)
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70027
 @patch
@@ -618,7 +622,10 @@ def batch(self:Watch,
                          'call it between the forward and the backward pass')
     if loss is not None and not isinstance(loss, torch.Tensor):
         raise TypeError(f'loss={loss!r}: a tensor, the one that backward() is called on')
-    b.told = preds, targets if isinstance(targets, tuple) else (targets,), loss
+    targets = targets if isinstance(targets, tuple) else (targets,)
+    for o in targets:
+        if not isinstance(o, (torch.Tensor, dict, list)): raise TypeError(f'targets={o!r}: a tensor, or several')
+    b.told = preds, targets, loss
     if inputs is not None: self.learn.inputs = b.inputs = inputs if isinstance(inputs, tuple) else (inputs,)
 
 @patch
@@ -640,7 +647,7 @@ def diagnose(self:Watch):
     res = diagnosis(self.run())
     if self.calls.n_unknown == res.n_batches:
         res.unseen = ['the targets, since no loss function of PyTorch is called with them: '
-                      'seen.batch(targets=…) tells them']
+                      'with watch(model) as seen, seen.batch(targets=…) tells them']
     return res
 
 @patch
@@ -657,7 +664,7 @@ def watch(
     cbs=(),   # observers, as an `ActivationStats`; or a `DiagnoseCB` with other settings
     loaders=None,  # (training, validation): tells when the validation data are trained with
     every=5,  # the diagnosis looks at one training batch in so many
-    live=print,  # told of critical findings while it trains, as one line each; None: nobody
+    live=write_line,  # told of critical facts while it trains, a line for each; None or False: nobody
 )->Watch:
     "Watch whatever loop trains these models: `with watch(model) as seen:`, or until `seen.stop()`"
     return Watch(*models, cbs=cbs, loaders=loaders, every=every, live=live)
