@@ -12,7 +12,7 @@ BENCH := .venv-bench/bin/python
 # on a terminal, pip shows how far it is
 PIP := -m pip install $(if $(MAKE_TERMOUT),,--quiet) --disable-pip-version-check
 
-.PHONY: help lesson generate test dev lab notebooks bench torture readme host docs site-check lab-check clean
+.PHONY: help lesson generate test dev lab notebooks bench trainers torture readme host docs site-check lab-check clean
 help:       ## this list
 	@grep -E '^[a-z-]+: .*##' Makefile | sed 's/:[^#]*##/:/'
 lesson: .venv/.run   ## train the lesson's network, diagnose it, train it as advised, write lesson.html
@@ -28,6 +28,9 @@ notebooks: .venv/.dev  ## run the notebooks again and store their outputs, but f
 	@$(PY) .ci/tools.py notebooks $(T)
 bench: .venv/.dev .venv-bench/.bench  ## measure the loop beside other libraries, and store the table
 	@$(BENCH) .ci/tools.py notebooks proofs/speed
+	@$(PY) .ci/tools.py nbdev_clean
+trainers: .venv/.dev .venv-bench/.bench  ## watch the trainers of other libraries, and store the table
+	@$(BENCH) .ci/tools.py notebooks proofs/trainers
 	@$(PY) .ci/tools.py nbdev_clean
 torture: .venv/.dev  ## kill training processes 200 times, and see whether what goes on ends in the same state
 	@MINIAI_KILLS=200 $(PY) .ci/tools.py notebooks proofs/kill

@@ -499,7 +499,7 @@ class EpochRecord(Callback):
             self._tally.update(learn.preds, *(learn.targets or ()))
 
     def cleanup_epoch(self, learn):
-        n = len(self.batches.losses)
+        if not (n := len(self.batches.losses)): return  # validation before any training tells nothing
         self.tallies.append((n, learn.training, self._tally))
         for *_, tally in self.tallies[KEEP_FIRST:-KEEP_LAST][-1:]: tally.kept.clear()
         if learn.training and self._over: self.ends.append(n)

@@ -169,11 +169,9 @@ def validation_differs(run):
 def validation_curve(run):
     "Validation and training loss by epoch, to be drawn"
     valid, at = run.epochs.valid, run.epochs.valid_at
-    return Curve(
-        at,
-        {'validation': valid, 'training': [run.loss[a:b].mean() for a, b in zip([0, *at], at)]},
-        'loss',
-    )
+    # it may be measured before there was any training
+    train = [run.loss[a:b].mean() if b > a else np.nan for a, b in zip([0, *at], at)]
+    return Curve(at, {'validation': valid, 'training': train}, 'loss')
 
 # %% ../../nbs/diagnosis/rules/validation.ipynb #13200021
 MIN_EPOCHS = 3
