@@ -29,8 +29,8 @@ notebooks: .venv/.dev  ## run the notebooks again and store their outputs, but f
 bench: .venv/.dev .venv-bench/.bench  ## measure the loop beside other libraries, and store the table
 	@$(BENCH) .ci/tools.py notebooks proofs/speed
 	@$(PY) .ci/tools.py nbdev_clean
-trainers: .venv/.dev .venv-bench/.bench  ## watch the trainers of other libraries, and store the table
-	@$(BENCH) .ci/tools.py notebooks proofs/trainers
+trainers: .venv/.dev .venv-bench/.bench  ## watch the trainers of other libraries, and compare with other tools; stores the tables
+	@$(BENCH) .ci/tools.py notebooks proofs/trainers proofs/rivals
 	@$(PY) .ci/tools.py nbdev_clean
 torture: .venv/.dev  ## kill training processes 200 times, and see whether what goes on ends in the same state
 	@MINIAI_KILLS=200 $(PY) .ci/tools.py notebooks proofs/kill

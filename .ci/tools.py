@@ -159,7 +159,8 @@ def run_notebook(path):
     nbformat.write(nb, path)
 
 # what is stored of these comes from a long form or from a GPU: a run of all notebooks leaves it
-LONG = {'speed': 'make bench', 'trainers': 'make trainers', 'kill': 'make torture',
+LONG = {'speed': 'make bench', 'trainers': 'make trainers', 'rivals': 'make trainers',
+        'kill': 'make torture',
         'gpu': 'make notebooks T=proofs/gpu, with a GPU',
         'verdicts': 'MINIAI_SEEDS=5 make notebooks T=proofs/verdicts',
         'outside': 'MINIAI_SEEDS=2 make notebooks T=proofs/outside',

@@ -6,12 +6,14 @@
 __all__ = ['USAGE', 'trained_models', 'AutoWatch', 'main']
 
 # %% ../nbs/diagnosis/11_command.ipynb #c0d00004
-import gc, os, runpy, sys, traceback
+import gc, os, runpy, sys
 from pathlib import Path
+from types import TracebackType
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
-import miniai.report
+import miniai.report, miniai.signals
+from .progress import write_line
 from .watch import watch
 
 # %% ../nbs/diagnosis/11_command.ipynb #c0d00007
@@ -76,7 +78,7 @@ class AutoWatch:
         "What was found, as a text"
         if not self.seen:
             return ('nothing was trained: no backward pass went through a model that an optimizer holds. '
-                    'Is it trained in another process, or without an optimizer of torch.optim?')
+                    'Is it trained later, in another process, or without an optimizer of torch.optim?')
         def of(w): return f'{w.names}, {len(w.record.batches.losses)} training batches\n{w.diagnose()}'
         return '\n\n'.join(map(of, self.seen))
 
@@ -120,24 +122,29 @@ def _check_script(path):
     if b'\0' in Path(path).read_bytes(): raise SystemExit(f'miniai-watch: {path} is no Python script')
 
 # %% ../nbs/diagnosis/11_command.ipynb #c0d00013
-def _say(text):
-    try: print(text, file=sys.stderr, flush=True)
-    except (OSError, ValueError): pass  # nobody reads it
+def _say(text): write_line(text, sys.stderr)
 
 def _run(script, module):
     if module: runpy.run_module(script, run_name='__main__', alter_sys=True)
-    else: runpy.run_path(script, run_name='__main__')
+    else: runpy.run_path(str(Path(script).absolute()), run_name='__main__')  # as `python` names a script
 
-_OURS = __file__ if '__file__' in globals() else '', '<frozen runpy>', runpy.__file__
+_OURS = __file__ if '__file__' in globals() else '', '<frozen runpy>', runpy.__file__, miniai.signals.__file__
 
-def _own_frames(tb):
-    "A traceback without the frames that began the script"
-    while tb and tb.tb_next and tb.tb_frame.f_code.co_filename in _OURS: tb = tb.tb_next
-    return tb
+def _of_the_script(tb):
+    "A traceback without the frames of this command"
+    frames, res = [], None
+    while tb:
+        frames.append(tb)
+        tb = tb.tb_next
+    for o in reversed(frames):
+        if o.tb_frame.f_code.co_filename in _OURS: continue
+        res = TracebackType(res, o.tb_frame, o.tb_lasti, o.tb_lineno)
+    return res
 
-def _finish(auto, path):
+def _finish(auto, path, error):
     auto.stop()
-    _say('\nminiai-watch: ' + auto.says())
+    ended = f'the script ended with {type(error).__name__}; ' if error else ''
+    _say(f'\nminiai-watch: {ended}{auto.says()}')
     if path and auto.seen: _say(f'written: {auto.report(path)}')
 
 def main(
@@ -154,11 +161,13 @@ def main(
     try: _run(script, module)
     except SystemExit: raise
     except BaseException as e: error = e
-    finally: _finish(auto, path)
-    if error is None: return
-    tb = _own_frames(error.__traceback__)
-    if isinstance(error, KeyboardInterrupt): raise error.with_traceback(tb)
-    sys.excepthook(type(error), error.with_traceback(tb), tb)
-    raise SystemExit(1)
+    finally: _finish(auto, path, error)
+    if error is not None: _raise_as_its_own(error)
+
+def _raise_as_its_own(error):
+    "End as the script has ended: its traceback, its exit code"
+    shown, tb = sys.excepthook, _of_the_script(error.__traceback__)
+    sys.excepthook = lambda kind, e, _: shown(kind, e.with_traceback(tb), tb)
+    raise error
 
 if __name__ == '__main__' and __spec__: main()  # python -m miniai.command

@@ -169,6 +169,7 @@ class CallRecord:
         self.valid_mode, self.kept, self.tokens = None, [], deque(maxlen=_TOKENS)
         self.rows = {True: [], False: []}  # of training and of validation, each reduced to a number
         self.n_rows, self.same, self._last, self._factors = Counter(), [], None, {}
+        self.random, self.same_random = set(), []  # states of the generator that were set
         self.valid_epoch = None  # in which rows of validation data are kept
         self.several = False  # whether batches come from a loader with more than one
         self.leaks = []  # of runs that were over before
@@ -177,6 +178,12 @@ class CallRecord:
     def leave_token(self, b, root):
         self.tokens.append(weakref.ref(token := _Token()))
         for o in [*b.nodes()][:4] + [root.grad_fn]: o.metadata['miniai'] = token
+
+    def note_random(self):
+        "The generator was set, and a batch begins"
+        state = hash(torch.get_rng_state().numpy().tobytes())
+        if state in self.random: self.same_random.append(self.n)
+        self.random.add(state)
 
     def note(self, b, learn):
         "A batch is over"
@@ -247,6 +254,7 @@ def begin_again(self:CallRecord):
     "The weights were loaded: what was trained with before isn't known to them, as in another fold"
     self.leaks.append(self._leak())
     self.rows, self.n_rows, self.valid_epoch, self._last = {True: [], False: []}, Counter(), None, None
+    self.random = set()
 
 @patch
 def part(self:CallRecord)->Calls:
@@ -258,7 +266,7 @@ def part(self:CallRecord)->Calls:
     kept, same = np.array(self.kept, np.float32), np.array([bool(o) for o in self.same])
     names = 'stale', 'repeated', 'recreated', 'late_clips', 'scaled_clips'
     leak = max([*self.leaks, self._leak()])
-    return Calls(*(c[nm] for nm in names), self.valid_mode, trained, kept, same, leak)
+    return Calls(*(c[nm] for nm in names), self.valid_mode, trained, kept, same, tuple(self.same_random), leak)
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70018
 def _is_random(m): return isinstance(m, (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm))
@@ -280,7 +288,7 @@ class Follower:
         self.whole, self.params = learn.model, {id(p) for p in learn.model.parameters()}
         self.layers = [m for m in learn.model.modules() if _is_random(m)]
         self.open = self.pending = self.passing = self.data = self.root = None
-        self.moved = self.loader_over = self.epoch_over = self.in_backward = False
+        self.moved = self.loader_over = self.epoch_over = self.in_backward = self.is_seeded = False
         self.n_passes = 0
         self.most_losses, self.waiting, self.stepped, self.unstepped, self.width = 1, 0, set(), False, None
 
@@ -329,6 +337,8 @@ def forward_begins(self:Follower, m, args, kwargs, grad):
     self.open = b = _Batch(m, (*args, *kwargs.values()), grad, self.data)
     b.live_layers = any(o.training for o in self.layers)
     learn.training, learn.inputs = grad, b.inputs
+    if grad and self.is_seeded: self.calls.note_random()
+    self.is_seeded = self.is_seeded and not grad
     learn.callback('before_batch')
 
 @patch
@@ -456,6 +466,9 @@ def clipped(self:Follower, f, args, kwargs, out):
     if b is None or not b.backward: return
     self.calls.counts['scaled_clips'] += b.scale is not None and not b.unscaled
     self.calls.counts['late_clips'] += bool(b.fresh) and len(b.fresh) == len(self.opts)
+
+@patch
+def seeded(self:Follower, f, args, kwargs, out): self.is_seeded = True
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70022
 @patch

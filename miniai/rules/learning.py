@@ -58,8 +58,8 @@ NO_LINK = Reason(
     '',
     'labels that have nothing to do with the inputs: shuffled by themselves, or read from the wrong '
     'column; or inputs that are scrambled on their way',
-    'look at single samples with their labels, where they come out of the loader; learn.check() looks '
-    'for samples and dimensions that are mixed',
+    'look at single samples with their labels, where they come out of the loader; check() of a Learner '
+    'looks for samples and dimensions that are mixed',
 )
 REWARDS_WRONG = Reason(
     '',
@@ -142,7 +142,7 @@ def only_slow(
     return Reason(
         '',
         f'few updates, or small ones: {far}',
-        'train longer, or at a higher learning rate: learn.lr_find() tries them all',
+        'train longer, or at a higher learning rate: lr_find() of a Learner tries them all',
         'warning',
     )
 
@@ -187,8 +187,8 @@ def _always_zero(run):
     'critical',
     'a learning rate that is far from right, no signal that reaches the weights, or labels that '
     'have nothing to do with the inputs',
-    'learn.check() looks for mistakes, and whether a batch can be memorised; '
-    'learn.lr_find() for a learning rate',
+    'check() of a Learner looks for mistakes, and whether a batch can be memorised; '
+    'its lr_find() for a learning rate',
     unless='data settings forward backward step collapsed',
     when='the predictions have no more to do with their targets than chance gives, or the loss ends '
          'above 97 % of its start, or of chance; a warning '

@@ -84,7 +84,7 @@ def _writes_nothing(run):
     'eval_mode',
     'warning',
     'model.eval() was called and model.train() was not',
-    'leave the modes to the Learner, or freeze those layers on purpose',
+    'call model.train() before each training epoch (a Learner does so by itself), or freeze those layers on purpose',
     fact=True,
     stage='settings',
     when='a dropout or batch norm layer is in evaluation mode in a training batch',

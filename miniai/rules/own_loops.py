@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['zeroed_before_step', 'stale_steps', 'several_steps', 'optimizer_recreated', 'validation_mode', 'validation_trains',
-           'clipped_after_step', 'clipped_while_scaled', 'graphs_kept', 'same_batch', 'leak']
+           'clipped_after_step', 'clipped_while_scaled', 'graphs_kept', 'same_batch', 'seed_reset', 'leak']
 
 # %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070004
 import numpy as np
@@ -178,6 +178,22 @@ def same_batch(run):
         yield Finding(0, f'{seen}, and the loader has more than one batch', None, float(same.mean()), loss_curve(run))
 
 _LOOKS, _NEARLY = 4, .9
+
+# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070061
+@rule(
+    'seed_reset',
+    'warning',
+    'torch.manual_seed is called in the loop',
+    'set the seed once, before the loop; for a sample that stays the same: torch.Generator().manual_seed(0)',
+    fact=True,
+    stage='settings',
+    when='twice or more, a batch begins with the random numbers of an earlier one',
+)
+def seed_reset(run):
+    at = run.calls.same_random
+    if len(at) < 2: return
+    seen = f'{len(at)} batches began with the random numbers of an earlier one, the first is {at[0]}'
+    yield Finding(at[0], seen, None, len(at), loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070046
 @rule(

@@ -97,7 +97,7 @@ def lr_too_high(run):
         advice=_FAR_TOO_HIGH if worst[k] > AT_THE_START[0] else steadier(run, 3, int(rate.batches[k])),
     )
 
-_FAR_TOO_HIGH = 'lower the learning rate by far: learn.lr_find() tries them all'
+_FAR_TOO_HIGH = 'lower the learning rate by far: lr_find() of a Learner tries them all'
 
 def _rose(run, peak, worst):
     "Whether the loss rose to twice its start, by large updates; a custom loss may on purpose"
@@ -246,7 +246,7 @@ TOO_SMALL, STILL_THERE = 2e-4, .75  # typical update over weights; share of the 
     'lr_too_low',
     'warning',
     'the learning rate ({lr:g}) is too low for this model',
-    'raise the learning rate by a factor of 10, or let learn.lr_find() try them all',
+    'raise the learning rate by a factor of 10, or let lr_find() of a Learner try them all',
     stage='step',
     unless='lr_too_high vanishing near_zero saturated shape_mismatch unnormalised_targets schedule '
            'clipped output_mismatch no_steps mixed_dimensions',
