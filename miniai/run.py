@@ -271,6 +271,7 @@ class Calls:
     valid_trained: int = 0  # a step on data that all other batches are validated with, in evaluation mode
     kept: np.ndarray = _none()  # (n,) graphs of earlier batches that were still there
     same: np.ndarray = _none()  # (looks,) whether the inputs were those of the look before
+    other_loss: tuple = (0, 0)  # looks at weights that held gradients of another loss before their own; all looks
     same_random: tuple = ()  # batches that began with the random numbers of an earlier one
     leak: tuple = (0, 0)  # rows of the validation data that were trained with, of so many
 

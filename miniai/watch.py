@@ -164,7 +164,8 @@ class _Token: "Lives as long as the graph that it was put into"
 class CallRecord:
     "Counts what a loop calls, and in which order"
     def __init__(self):
-        self.n, self.n_forward, self.n_unknown = 0, 0, 0  # training batches; forward passes; batches without targets
+        # training batches; forward passes; batches without targets
+        self.n, self.n_forward, self.n_unknown = 0, 0, 0
         self.counts, self.by_data = Counter(), {}
         self.valid_mode, self.kept, self.tokens = None, [], deque(maxlen=_TOKENS)
         self.rows = {True: [], False: []}  # of training and of validation, each reduced to a number
@@ -264,9 +265,10 @@ def part(self:CallRecord)->Calls:
     trained = sum(o[True] for o in modes.values() if not o[False]) if mixed else 0
     if self.valid_data is not None: trained = modes.get(self.valid_data, Counter()).total()
     kept, same = np.array(self.kept, np.float32), np.array([bool(o) for o in self.same])
-    names = 'stale', 'repeated', 'recreated', 'late_clips', 'scaled_clips'
-    leak = max([*self.leaks, self._leak()])
-    return Calls(*(c[nm] for nm in names), self.valid_mode, trained, kept, same, tuple(self.same_random), leak)
+    counts = [c[nm] for nm in ('stale', 'repeated', 'recreated', 'late_clips', 'scaled_clips')]
+    leak, random = max([*self.leaks, self._leak()]), tuple(self.same_random)
+    other = c['other_loss'], c['looks_between']
+    return Calls(*counts, self.valid_mode, trained, kept, same, other, random, leak)
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70018
 def _is_random(m): return isinstance(m, (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm))
@@ -380,7 +382,7 @@ def backward_begins(self:Follower, f, args, kwargs):
     if not _reaches(root, b.nodes()): return  # of another model
     self.root = root
     b.grad, b.fresh = True, set()
-    if b.backward: return
+    if b.backward: return self._note_other_loss(b)
     self.find_optimizers()
     if self.learn.iter % _LOOK == 0: self.check_weights()
     _set_loss(self.learn, b, root)
@@ -390,6 +392,15 @@ def backward_begins(self:Follower, f, args, kwargs):
     self.calls.leave_token(b, root)
     for event in ('after_predict', 'after_loss'): self.learn.callback(event)
     if self.learn.iter % _LOOK == 0: self.calls.note_rows(self.learn)
+
+@patch
+def _note_other_loss(self:Follower, b):
+    "One optimizer has stepped: do the weights of those that have not hold gradients already?"
+    if self.learn.iter % _LOOK or not b.steps: return
+    waiting = [p for o in self.opts if id(o) not in b.steps for g in o.param_groups for p in g['params']]
+    grads = [p.grad for p in waiting if p.grad is not None]
+    self.calls.counts['looks_between'] += 1
+    self.calls.counts['other_loss'] += bool(grads) and bool(grads[0].any())
 
 @patch
 def called(self:Follower, b):
@@ -526,7 +537,7 @@ def compares(self:Follower):
 
 @patch
 def settle(self:Follower):
-    "What was put aside was validation, or a batch that was left: one alone, in the midst of training, says nothing"
+    "What was put aside was validation, or a batch that was left: one alone, amid training, says nothing"
     b, self.pending = self.pending, None
     if b is None or not (b.evaluated or self.waiting > 1): return
     before, self.learn.training, self.learn.inputs = self.learn.inputs, False, b.inputs
