@@ -255,6 +255,7 @@ class Setup:
     decay: float = 0.0  # weight decay, as a share of the weights for each unit of the learning rate
     decoupled: bool = False  # whether it stays out of the gradient, as in AdamW
     dropout: float = 0.0  # the largest share that a dropout layer drops
+    normalises: bool = False  # whether the first layer normalises the inputs
     per_channel: float = math.inf  # fewest values that a batch norm had for a channel
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00082

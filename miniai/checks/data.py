@@ -8,6 +8,7 @@ __all__ = ['check_labels', 'check_shapes', 'check_targets', 'check_input']
 # %% ../../nbs/trying/checks/data.ipynb #d2e82a5f
 import torch
 from ..core import column_stds, logits_of, main_tensor, rms
+from ..hooks import begins_with_norm
 from ..errors import one_output, shape_of, target_remedy
 from ..verdicts import fail, ok, skip, verdict
 
@@ -101,6 +102,7 @@ def _one_kind(b, preds, y, loss):
 _MIN_STD, _MAX_STD = .02, 20  # chosen: bytes lie beyond, images in 0 to 1 within (the examples below)
 _OFFSET = 10    # standard deviations that the mean may lie from 0
 _COLUMNS = 100  # times the median standard deviation of the columns
+_SPARSE = .5    # share of zeros: counts of words are small on the whole, and fine
 
 _DROP = 'are NaN or infinite: drop these samples, or impute them'
 _STANDARDISE = ('bring the input to a mean near 0 and a standard deviation near 1: '
@@ -115,6 +117,8 @@ def check_input(b):
     mean, std, bad = x.mean().item(), x.std().item(), int((~x.isfinite()).sum())
     seen = f'mean {mean:.3g}, std {std:.3g}'
     if bad: return fail(f'{seen}, not all finite', f'{bad} values {_DROP}', stop=True)
+    if begins_with_norm(b.model): return ok(f'{seen}, and the first layer normalises it')
+    if (zeros := (x == 0).float().mean().item()) >= _SPARSE and std < _MAX_STD: return ok(f'{seen}, {zeros:.0%} zeros')
     stds = column_stds(x)
     low, middle, high = stds.min(), stds.median(), stds.max()
     if high > _COLUMNS*middle > 0:

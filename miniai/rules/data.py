@@ -32,7 +32,7 @@ MOSTLY_ZEROS = .5    # texts as counts of words are small on the whole, and fine
 )
 def unnormalised_input(run):
     x = run.batches.inputs
-    if not len(x): return
+    if not len(x) or run.setup.normalises: return
     mean, std, sparse = x.mean.mean(), x.std.mean(), x.zeros.mean() >= MOSTLY_ZEROS
     curve, severity = input_curve(run), milder('critical', run.learns)
     if std > TOO_WIDE or (std < TOO_NARROW and not sparse) or abs(mean) > FAR_FROM_ZERO*std:
