@@ -542,6 +542,8 @@ def part(
     )
 
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003d0
+_ADAPTIVE = tuple(getattr(torch.optim, o) for o in ('Adam', 'Adamax', 'NAdam', 'RAdam', 'AdamW', 'RMSprop', 'Adagrad'))
+
 def setup_of(
     learn,  # what is observed: see `Observed`
 ) -> Setup:
@@ -554,6 +556,7 @@ def setup_of(
         decay=groups[0].get('weight_decay', 0.0) if groups else 0.0,
         decoupled=isinstance(learn.opt, torch.optim.AdamW),
         normalises=begins_with_norm(learn.model),
+        adaptive=isinstance(learn.opt, _ADAPTIVE),
         dropout=max(
             [m.p for m in learn.model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)],
             default=0.0,

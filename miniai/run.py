@@ -254,6 +254,7 @@ class Setup:
     scheduler: str = ''  # name of the scheduler, if one is known
     decay: float = 0.0  # weight decay, as a share of the weights for each unit of the learning rate
     decoupled: bool = False  # whether it stays out of the gradient, as in AdamW
+    adaptive: bool = False  # whether the optimizer divides by the size of the gradients, as Adam
     dropout: float = 0.0  # the largest share that a dropout layer drops
     normalises: bool = False  # whether the first layer normalises the inputs
     per_channel: float = math.inf  # fewest values that a batch norm had for a channel

@@ -77,7 +77,8 @@ class _Batch:
         self.grad, self.evaluated = grad, not model.training         # whether it may train; in which mode
         self.outs, self.losses, self.told = deque(maxlen=_CALLS), [], None
         self.backward, self.steps, self.scale, self.unscaled = 0, Counter(), None, False
-        self.fresh = set()        # optimizers that have stepped since the last backward pass
+        self.fresh, self.repeated = set(), False  # optimizers that have stepped since the last backward pass; one, again
+        self.held = None          # a weight and its gradient, which another loss gave
         self.live_layers = False  # whether a dropout or batch norm was in training mode
     def nodes(self):
         "Where the graphs of its outputs begin"
@@ -192,7 +193,7 @@ class CallRecord:
             if b.live_layers and self.valid_mode is None: self.valid_mode = self.n
             return
         self.n += 1
-        self.counts['repeated'] += any(k > 1 for k in b.steps.values())
+        self.counts['repeated'] += b.repeated
         modes = self.by_data.setdefault(b.data, Counter())
         modes[b.evaluated] += 1
         if self.n % _LOOK == 0: self.kept.append(sum(r() is not None for r in [*self.tokens][:-2]))
@@ -333,7 +334,7 @@ def forward_begins(self:Follower, m, args, kwargs, grad):
     if self.in_backward: return  # a checkpointed part runs again
     if getattr(main_tensor((*args, *kwargs.values())), 'is_meta', False): return self.close()  # shapes alone
     self.calls.n_forward += 1
-    if self.open is not None and self._goes_on(self.open, grad): return self.open.called.append(m)
+    if self.open is not None and self._goes_on(self.open, m, grad): return self.open.called.append(m)
     self.close()
     learn, self.moved = self.learn, False
     self.open = b = _Batch(m, (*args, *kwargs.values()), grad, self.data)
@@ -344,10 +345,10 @@ def forward_begins(self:Follower, m, args, kwargs, grad):
     learn.callback('before_batch')
 
 @patch
-def _goes_on(self:Follower, b, grad):
+def _goes_on(self:Follower, b, m, grad):
     "Whether a forward pass belongs to the batch that is open"
     if b.backward: return len(b.steps) < len(self.opts) > 1 and not self.moved
-    if not b.grad: return False
+    if not b.grad: return not (grad or b.losses or self.moved or m in b.called)  # a decoder after its encoder
     if not grad: return True  # a look at the model, within a batch
     return len(b.losses) < self.most_losses and not self.moved
 
@@ -398,9 +399,14 @@ def _note_other_loss(self:Follower, b):
     "One optimizer has stepped: do the weights of those that have not hold gradients already?"
     if self.learn.iter % _LOOK or not b.steps: return
     waiting = [p for o in self.opts if id(o) not in b.steps for g in o.param_groups for p in g['params']]
-    grads = [p.grad for p in waiting if p.grad is not None]
+    b.held = next(((p, p.grad.clone()) for p in waiting if p.grad is not None and p.grad.any()), None)
     self.calls.counts['looks_between'] += 1
-    self.calls.counts['other_loss'] += bool(grads) and bool(grads[0].any())
+
+@patch
+def _note_sum(self:Follower, b):
+    "Whether this backward pass has added to them"
+    (p, before), b.held = b.held, None
+    self.calls.counts['other_loss'] += p.grad is not None and not torch.equal(p.grad, before)
 
 @patch
 def called(self:Follower, b):
@@ -438,6 +444,7 @@ def backward_ended(self:Follower, f, args, kwargs, out):
     if self.open is None or self.root is None: return
     self.root, self.unstepped = None, True
     self.open.backward += 1
+    if self.open.held is not None: self._note_sum(self.open)
     self.learn.callback('after_backward')
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70021
@@ -456,6 +463,7 @@ def step_ended(self:Follower, opt):
     self.unstepped, b = False, self.open
     if b is None: return
     b.steps[id(opt)] += 1
+    b.repeated |= id(opt) in b.fresh
     b.fresh.add(id(opt))
 
 @patch

@@ -118,11 +118,12 @@ def check_input(b):
     seen = f'mean {mean:.3g}, std {std:.3g}'
     if bad: return fail(f'{seen}, not all finite', f'{bad} values {_DROP}', stop=True)
     if begins_with_norm(b.model): return ok(f'{seen}, and the first layer normalises it')
-    if (zeros := (x == 0).float().mean().item()) >= _SPARSE and std < _MAX_STD: return ok(f'{seen}, {zeros:.0%} zeros')
     stds = column_stds(x)
     low, middle, high = stds.min(), stds.median(), stds.max()
-    if high > _COLUMNS*middle > 0:
+    zeros = (x == 0).float().mean().item()
+    sparse = zeros >= _SPARSE and std < _MAX_STD
+    if high > _COLUMNS*middle > 0 and not sparse:
         seen = f'columns of standard deviations from {low:.2g} to {high:.2g}, most near {middle:.2g}'
         return fail(seen, 'standardise each column by itself, (x - mean)/std')
     if _MIN_STD < std < _MAX_STD and abs(mean) < _OFFSET*std: return ok(seen)
-    return fail(seen, _STANDARDISE)
+    return ok(f'{seen}, {zeros:.0%} zeros') if sparse else fail(seen, _STANDARDISE)

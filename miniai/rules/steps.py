@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FEW_NUMBERS', 'AT_THE_START', 'WITH_A_RISE', 'ALL_LEARNT', 'Rate', 'WARM_UP', 'CLIP_AT', 'MIN_WARM_UP', 'ENDS_HIGHER',
-           'FAR_ABOVE', 'FOR_GOOD', 'TOO_SMALL', 'STILL_THERE', 'rate_of', 'rate_curve', 'steadier', 'lr_too_high',
-           'non_finite', 'diverged', 'lr_too_low']
+           'FAR_ABOVE', 'FOR_GOOD', 'WITHOUT_END', 'TOO_SMALL', 'STILL_THERE', 'rate_of', 'rate_curve', 'steadier',
+           'lr_too_high', 'non_finite', 'diverged', 'lr_too_low']
 
 # %% ../../nbs/diagnosis/rules/steps.ipynb #13100004
 from collections import namedtuple
@@ -211,6 +211,7 @@ def _in_layer(run, r, lost):
 ENDS_HIGHER = 1.5  # times the first loss, at the end
 FAR_ABOVE = 10     # in between
 FOR_GOOD = 3       # in three batches, without recovering
+WITHOUT_END = 1e6  # times the first loss, below zero
 
 @rule(
     'diverged',
@@ -220,10 +221,12 @@ FOR_GOOD = 3       # in three batches, without recovering
     unless='unnormalised_input unnormalised_targets gradients_accumulate shape_mismatch batch_norm',
     stage='step',
     when='the loss ends half as large again as it began; or was ten times as large in between; or '
-         'three times, in three batches, without recovering',
+         'three times, in three batches, without recovering; or a custom one falls below zero without end',
 )
 def diverged(run):
-    if len(run.loss) < 5 or run.learns and len(run.epochs.skill):
+    if len(run.loss) < 5: return
+    if np.nanmin(run.loss, initial=0) < -WITHOUT_END*(abs(run.first) + 1): yield _falls_without_end(run)
+    if run.learns and len(run.epochs.skill):
         return  # what is noisy may rise and learn all the same
     if np.isnan(run.loss).any() and not (run.loss >= FOR_GOOD*run.loss[0]).any():
         return  # a NaN without any warning
@@ -238,6 +241,12 @@ def diverged(run):
             curve=loss_curve(run),
             advice=steadier(run, 10),
         )
+
+def _falls_without_end(run):
+    begins = int(np.argmax(run.loss < -FAR_ABOVE*(abs(run.first) + 1)))
+    seen = f'the loss fell from {run.first:.3g} to {np.nanmin(run.loss):.3g}'
+    return Finding(begins, seen, curve=loss_curve(run), cause='a part of the loss has no lower bound: its sign may be wrong',
+                   advice='print each part of the loss by itself, and see which of them falls')
 
 # %% ../../nbs/diagnosis/rules/steps.ipynb #fa2b65e9
 TOO_SMALL, STILL_THERE = 2e-4, .75  # typical update over weights; share of the loss
