@@ -248,13 +248,14 @@ def _sums(p): return torch.stack([p.detach().float().sum(), p.detach().float().a
 class UpdateRecord(Callback):
     "What the optimizer does to the weight tensors"
     keeps = ('looks', 'weights', 'steps', 'strangers', 'frozen', 'off', 'untrained', 'reached', 'moved',
-             'left_over', 'alike', 'rows', 'batches', 'norms', '_first_rows', '_sums', '_stepped', '_due',
-             '_old', '_grads', '_norm', '_scales')  # not the optimizer that is followed, and its hooks
+             'left_over', 'unused', 'alike', 'rows', 'batches', 'norms', '_first_rows', '_sums',
+             '_stepped', '_backed', '_due', '_old', '_grads', '_norm', '_scales')  # not the optimizer that is followed, and its hooks
     def __init__(self, looks):
         self.looks, self.weights, self.steps, self.strangers = looks, {}, None, 0
         self.frozen, self.off, self.untrained, self.reached, self.moved = [], [], [], set(), set()
-        self.left_over, self.alike = Scalars(), {}
-        self._first_rows, self._sums, self._hooks, self._stepped, self._opt = {}, {}, [], False, None
+        self.left_over, self.unused, self.alike = Scalars(), Scalars(), {}
+        self._first_rows, self._sums, self._hooks, self._opt = {}, {}, [], None
+        self._stepped = self._backed = False  # since the loss before
         self._forget_updates()
         self._drop()
 
@@ -319,9 +320,11 @@ def _rows_alike(self:UpdateRecord):
 def after_loss(self:UpdateRecord, learn):
     if not learn.training: return
     if learn.opt is not self._opt: self._follow(learn)
-    stepped, self._stepped = self._stepped, False
-    # unless gradients are accumulated, or this is the first batch
-    if stepped and self.looks.due(): self.left_over.append(self._least_left(learn))
+    stepped, backed, self._stepped, self._backed = self._stepped, self._backed, False, False
+    if not self.looks.due() or not (stepped or backed): return
+    left = self._least_left(learn)
+    if stepped: self.left_over.append(left)
+    if backed: self.unused.append((left == 0).float()*(not stepped))  # else they are accumulated
 
 @patch
 def _least_left(self:UpdateRecord, learn):
@@ -338,6 +341,7 @@ def _least_left(self:UpdateRecord, learn):
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003c5
 @patch
 def after_backward(self:UpdateRecord, learn):
+    self._backed = True
     self._scales.append(learn.loss_scale)  # of the batches that are accumulated
     self._due |= self.looks.due(EARLY)
     if not self._due: return
@@ -408,6 +412,7 @@ def part(self: UpdateRecord) -> Updates:
         steps=self.steps,
         unreached=[nm for nm in names if nm not in self.reached],
         left_over=self.left_over.tensor().numpy(),
+        unused=self.unused.tensor().numpy(),
         frozen=list(self.frozen),
         off=self.off,
         untrained=self.untrained,
@@ -542,7 +547,7 @@ def part(
     )
 
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003d0
-_ADAPTIVE = tuple(getattr(torch.optim, o) for o in ('Adam', 'Adamax', 'NAdam', 'RAdam', 'AdamW', 'RMSprop', 'Adagrad'))
+_ADAPTIVE = tuple(getattr(torch.optim, o) for o in 'Adam Adamax NAdam RAdam AdamW RMSprop Adagrad'.split())
 
 def setup_of(
     learn,  # what is observed: see `Observed`

@@ -160,6 +160,7 @@ class Updates:
         None  # (k,) standard deviation that PyTorch's layers give such a tensor at first
     )
     left_over: np.ndarray = _none()  # (n,) largest gradient left over from earlier batches
+    unused: np.ndarray = _none()  # (looks,) 1: the gradients of the batch before were cleared without a step
     steps: int = None  # that the optimizer took; None: not known
     unreached: list = field(default_factory=list)  # tensors that never had a gradient, not even of zero
     frozen: list = field(

@@ -226,8 +226,9 @@ WITHOUT_END = 1e6  # times the first loss, below zero
 def diverged(run):
     if len(run.loss) < 5: return
     if np.nanmin(run.loss, initial=0) < -WITHOUT_END*(abs(run.first) + 1): yield _falls_without_end(run)
-    if run.learns and len(run.epochs.skill):
-        return  # what is noisy may rise and learn all the same
+    elif not (run.learns and len(run.epochs.skill)): yield from _rises(run)  # noise may rise, too
+
+def _rises(run):
     if np.isnan(run.loss).any() and not (run.loss >= FOR_GOOD*run.loss[0]).any():
         return  # a NaN without any warning
     loss, first = np.nan_to_num(run.loss, nan=np.inf, posinf=np.inf), abs(run.first)
@@ -245,8 +246,9 @@ def diverged(run):
 def _falls_without_end(run):
     begins = int(np.argmax(run.loss < -FAR_ABOVE*(abs(run.first) + 1)))
     seen = f'the loss fell from {run.first:.3g} to {np.nanmin(run.loss):.3g}'
-    return Finding(begins, seen, curve=loss_curve(run), cause='a part of the loss has no lower bound: its sign may be wrong',
-                   advice='print each part of the loss by itself, and see which of them falls')
+    cause = 'a part of the loss has no lower bound: its sign may be wrong'
+    advice = 'print each part of the loss by itself, and see which of them falls'
+    return Finding(begins, seen, curve=loss_curve(run), cause=cause, advice=advice)
 
 # %% ../../nbs/diagnosis/rules/steps.ipynb #fa2b65e9
 TOO_SMALL, STILL_THERE = 2e-4, .75  # typical update over weights; share of the loss
