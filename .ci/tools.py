@@ -89,14 +89,14 @@ def run_test(job):
     return what, out if res.returncode else '', time.time() - start
 
 def tests(names):
-    "What is to pass: each notebook in nbdev's runner, and with no names the site, in a browser where there is one"
+    "What is to pass: with no names the site, in a browser where there is one, and each notebook in nbdev's runner"
+    if not names:  # first, since nothing else takes so long
+        build, check = [sys.executable, '.ci/docs.py'], [sys.executable, '.ci/browser.py', 'site']
+        if CHROMIUM: yield 'the site, each page in a browser', build, check
+        else: yield 'the site (no Chromium: not in a browser)', build
     for path in notebooks(names):
         words = ['--path', path, '--n_workers', '0', '--do_print']
         yield path.relative_to(ROOT), [*nbdev('nbdev_test'), *words]
-    if names: return
-    build, check = [sys.executable, '.ci/docs.py'], [sys.executable, '.ci/browser.py', 'site']
-    if CHROMIUM: yield 'the site, each page in a browser', build, check
-    else: yield 'the site (no Chromium: not in a browser)', build
 
 def checks():
     "{what: a function that returns what falls short}: the checks of the repository as a whole"

@@ -256,6 +256,7 @@ class UpdateRecord(Callback):
         self.left_over, self.unused, self.alike = Scalars(), Scalars(), {}
         self._first_rows, self._sums, self._hooks, self._opt = {}, {}, [], None
         self._stepped = self._backed = False  # since the loss before
+        self._stepping = False  # a closure is called within the step
         self._forget_updates()
         self._drop()
 
@@ -321,6 +322,7 @@ def after_loss(self:UpdateRecord, learn):
     if not learn.training: return
     if learn.opt is not self._opt: self._follow(learn)
     stepped, backed, self._stepped, self._backed = self._stepped, self._backed, False, False
+    backed = backed and not self._stepping
     if not self.looks.due() or not (stepped or backed): return
     left = self._least_left(learn)
     if stepped: self.left_over.append(left)
@@ -367,6 +369,7 @@ def after_step(self: UpdateRecord, learn):
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003c9
 @patch
 def _note_norm(self:UpdateRecord, opt):
+    self._stepping = True
     if self._old is None: return
     grads = [p.grad for g in opt.param_groups for p in g['params'] if p.grad is not None]
     roots = [math.sqrt(g.numel()) for g in grads]
@@ -375,7 +378,7 @@ def _note_norm(self:UpdateRecord, opt):
 @patch
 def _note_step(self:UpdateRecord, opt):
     if not self.steps: self._forget_updates()
-    self._stepped, self.steps = True, self.steps + 1
+    self._stepping, self._stepped, self.steps = False, True, self.steps + 1
 
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003ca
 @patch
