@@ -1925,6 +1925,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                           'miniai/watch.py'),
                               'miniai.watch.Follower._note_sum': ('diagnosis/watch.html#follower._note_sum', 'miniai/watch.py'),
                               'miniai.watch.Follower.add': ('diagnosis/watch.html#follower.add', 'miniai/watch.py'),
+                              'miniai.watch.Follower.all_train': ('diagnosis/watch.html#follower.all_train', 'miniai/watch.py'),
                               'miniai.watch.Follower.backward_begins': ('diagnosis/watch.html#follower.backward_begins', 'miniai/watch.py'),
                               'miniai.watch.Follower.backward_ended': ('diagnosis/watch.html#follower.backward_ended', 'miniai/watch.py'),
                               'miniai.watch.Follower.batch_drawn': ('diagnosis/watch.html#follower.batch_drawn', 'miniai/watch.py'),

@@ -294,6 +294,7 @@ class Follower:
         self.moved = self.loader_over = self.epoch_over = self.in_backward = self.is_seeded = False
         self.n_passes = 0
         self.most_losses, self.waiting, self.stepped, self.unstepped, self.width = 1, 0, set(), False, None
+        self.trained = set()  # modules that were called in a training batch
 
     def weights_loaded(self, m):
         "Another run begins, or the best weights are put back"
@@ -534,7 +535,15 @@ def finish(self:Follower, b):
     self.calls.note(b, learn)
     for event in ('after_batch', 'cleanup_batch'): learn.callback(event)
     learn.iter += 1
-    if b.backward: self.look(self.calls.n)
+    if not b.backward: return
+    self.trained.update(map(id, b.called))
+    self.look(self.calls.n)
+
+@patch
+def all_train(self:Follower):
+    "Whether each model has had a part in training by now"
+    models = self.whole.values() if isinstance(self.whole, _Several) else [self.whole]
+    return all(any(id(o) in self.trained for o in m.modules()) for m in models)
 
 @patch
 def width_now(self:Follower): return tuple(getattr(main_tensor(self.learn.preds), 'shape', ())[1:])
@@ -638,7 +647,7 @@ class Watch:
 @patch
 def look(self:Watch, n):
     "After `n` training batches: is there anything to be told at once?"
-    self.live.look(n, self.diagnose)
+    if n >= self.live.next and self.follower.all_train(): self.live.look(n, self.diagnose)
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70027
 @patch
