@@ -110,10 +110,10 @@ def blocks(
 def begins_with_norm(
     model,  # `nn.Module`
 )->bool:
-    "Whether its first layer, as far as the order of its modules tells, normalises what it is given"
+    "Whether its first layer, as far as the order of its modules tells, normalises each column of its input"
     leaves = (m for m in model.modules() if not any(True for _ in m.children()))
     first = next((m for m in leaves if not isinstance(m, (nn.Flatten, nn.Unflatten, nn.Identity))), None)
-    return isinstance(first, (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm))
+    return isinstance(first, nn.modules.batchnorm._NormBase)
 
 # %% ../nbs/looking/01_hooks.ipynb #16df5bb8
 _SIMILAR, _FEW = .4, 8  # of `difflib`, 0 to 1: near enough for a suggestion; else so many names are listed

@@ -400,8 +400,10 @@ def _note_other_loss(self:Follower, b):
     "One optimizer has stepped: do the weights of those that have not hold gradients already?"
     if self.learn.iter % _LOOK or not b.steps: return
     waiting = [p for o in self.opts if id(o) not in b.steps for g in o.param_groups for p in g['params']]
-    b.held = next(((p, p.grad.clone()) for p in waiting if p.grad is not None and p.grad.any()), None)
+    b.held = next(((p, p.grad.clone()) for p in waiting if _is_filled(p.grad)), None)
     self.calls.counts['looks_between'] += 1
+
+def _is_filled(grad): return grad is not None and not grad.is_sparse and bool(grad.any())
 
 @patch
 def _note_sum(self:Follower, b):
@@ -647,7 +649,7 @@ class Watch:
 @patch
 def look(self:Watch, n):
     "After `n` training batches: is there anything to be told at once?"
-    if n >= self.live.next and self.follower.all_train(): self.live.look(n, self.diagnose)
+    self.live.look(n, lambda: self.diagnose() if self.follower.all_train() else [])
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70027
 @patch

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NEARLY_ZERO', 'SAME_NORM', 'TINY_UPDATE', 'NEXT_TO_NOTHING', 'PULL', 'PULL_DECOUPLED', 'SHRUNK', 'SHRUNK_BY_FAR',
            'NEXT_TO_NOTHING_LEFT', 'FEW_VALUES', 'schedule', 'rate_curve', 'clipped', 'norms_of', 'typical_update',
-           'norm_curve', 'pull_of', 'weight_decay', 'sizes_left', 'size_left', 'size_curve', 'dropout', 'batch_norm',
+           'norm_curve', 'pull_of', 'weight_decay', 'sizes_left', 'all_left', 'size_curve', 'dropout', 'batch_norm',
            'same_units']
 
 # %% ../../nbs/diagnosis/rules/settings.ipynb #13300004
@@ -125,13 +125,10 @@ SHRUNK_BY_FAR = .5  # likewise
 )
 def weight_decay(run):
     if not run.setup.decay or not run.updates.sizes.size or len(run.updates.batches) < 5: return
-    pull, limit = pull_of(run), SHRUNK if pull_of(run) > 1 else SHRUNK_BY_FAR
-    shrinks = float(sizes_left(run)[-1])
-    if shrinks > limit: shrinks = size_left(run)
-    if shrinks > limit or pull < (
-        PULL_DECOUPLED if run.setup.decoupled else PULL
-    ):
-        return
+    pull = pull_of(run)
+    left = _shrinks(run, pull)
+    if left is None or pull < (PULL_DECOUPLED if run.setup.decoupled else PULL): return
+    shrinks = float(left[-1])
     seen = (
         f'over the run, it takes {1 - math.exp(-pull):.0%} of a weight away'
         if run.setup.decoupled
@@ -143,22 +140,28 @@ def weight_decay(run):
         f'weight decay is {run.setup.decay:g}: {seen}, and the weights shrank to {shrinks:.0%}',
         None,
         shrinks,
-        size_curve(run),
+        size_curve(run, left),
         milder('critical', run.learns and knows),
     )
+
+def _shrinks(run, pull):
+    "What is left of the weights, of the median tensor or of all together, where it is little; else None"
+    limit = SHRUNK if pull > 1 else SHRUNK_BY_FAR
+    return next((o for o in (sizes_left(run), all_left(run)) if o[-1] <= limit), None)
 
 def sizes_left(run):
     "(looks,) size of the weights over their size at first, the median tensor"
     return np.median(run.updates.sizes/np.maximum(run.updates.sizes[0], 1e-12), 1)  # (looks,)
-def size_left(run):
-    "The same of all weights together"
-    up = run.updates
-    if up.numels is None: return math.inf
-    first, last = (float((o**2*up.numels).sum()) for o in (up.sizes[0], up.sizes[-1]))
-    return math.sqrt(last/first) if first else math.inf
-def size_curve(run):
+def all_left(run):
+    "(looks,) the same of all weights together, where a few large tensors hold most of them"
+    sizes, numels = run.updates.sizes, run.updates.numels
+    if numels is None or not sizes[0].any(): return np.full(len(sizes), math.inf)
+    norms = np.sqrt((sizes**2*numels).sum(1))
+    return norms/norms[0]
+def size_curve(run, left=None):
     "What is left of the weights, to be drawn"
-    return Curve(run.updates.batches, {'weights': sizes_left(run)}, 'size of the weights / at first')
+    left = sizes_left(run) if left is None else left
+    return Curve(run.updates.batches, {'weights': left}, 'size of the weights / at first')
 
 # %% ../../nbs/diagnosis/rules/settings.ipynb #13300041
 NEXT_TO_NOTHING_LEFT = .85
