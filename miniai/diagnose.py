@@ -14,6 +14,7 @@ from .world import is_main
 from miniai.rules import (
     data,
     output,
+    structure,
     validation,
     settings,
     steps,

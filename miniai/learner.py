@@ -43,6 +43,12 @@ class Learner(Loop):
         "How many samples the batch holds; override it where `batch_size` can't know, as for time first"
         return batch_size(self.inputs, vars(self).get('preds'), self.targets)
 
+    @property
+    def passes(self)->list:
+        "(module, arguments, those by name) of the batch's forward pass; none where `predict` is custom"
+        found = {getattr(f, '__func__', f) for f in self.listeners('predict')}
+        return [(self.model, self.inputs, {})] if found and found <= {TrainLearner.predict, TrainCB.predict} else []
+
     def resuming(self, folder):
         raise ImportError(f'fit(resume={folder!r}) needs miniai.checkpoint: import it first')
 

@@ -20,6 +20,7 @@ from .ask import compares_all, is_builtin_loss, rewards, same_kind, sigmoid_twic
 from .core import ModelRef, Scalars, copied, main_tensor, map_nested, patch, rms, rms_each, step_hooks
 from .counting import Rows
 from .hooks import HooksCallback, begins_with_norm, is_compiled
+from .dependence import DependenceCB
 from .listen import ReshapesCB
 from .loop import ORDER, Group, run_cbs
 from .learner import Callback, TrainCB, TrainLearner
@@ -36,6 +37,7 @@ from miniai.run import (
     LayerRun,
     Run,
     Setup,
+    Structure,
     Updates,
 )
 from .run import about_input, about_outputs, about_rows, about_targets, loss_kind
@@ -575,7 +577,7 @@ def setup_of(
 class DiagnoseCB(Group):
     "Gather during a fit what `learn.diagnose()` needs; it observes, and waits for no device"
     keeps = ('looks', 'setup', 'out_of_sync', 'batches', 'updates', 'epochs', 'acts', 'bounded', 'norms',
-             'reshapes', 'live')
+             'reshapes', 'structure', 'live')
 
     order = ORDER['diagnose']
     single = 'leave one out, each would see the same'
@@ -600,12 +602,14 @@ class DiagnoseCB(Group):
             _Signals(self.looks, is_bounded, 1.0),
         )
         self.norms, self.reshapes = HooksCallback(_note_values, is_norm, every=self.every), ReshapesCB()
+        self.structure = DependenceCB()
         self.live = Live(self.live.tell)  # `diagnosis/06_diagnose` asks it
         self.parts = ()  # of the fit that is running
 
     @property
     def all_parts(self)->tuple:
-        return self.acts, self.bounded, self.norms, self.reshapes, self.batches, self.updates, self.epochs
+        hooks = self.acts, self.bounded, self.norms
+        return *hooks, self.reshapes, self.batches, self.updates, self.epochs, self.structure
 
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003c4
 @patch
@@ -716,6 +720,7 @@ def run(
         self.bounded.part(),
         epochs,
         replace(self.setup, per_channel=per_channel, **asked),
+        structure=Structure(**self.structure.found),
         out_of_sync=self.out_of_sync,
     )
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['INPUTS', 'TARGETS', 'OUTPUTS', 'ROW_SUMS', 'LOSSES', 'LEARNS', 'KNOWS', 'Table', 'Columns', 'about_input',
            'about_targets', 'about_outputs', 'about_rows', 'Batches', 'Updates', 'LayerRun', 'Epochs', 'loss_kind',
-           'Setup', 'Calls', 'Run', 'loss_curve', 'a_run']
+           'Setup', 'Calls', 'Structure', 'Run', 'loss_curve', 'a_run']
 
 # %% ../nbs/diagnosis/02_run.ipynb #11d00004
 import math
@@ -106,14 +106,15 @@ def about_outputs(
     )
 
 # %% ../nbs/diagnosis/02_run.ipynb #11d0003b
-ROW_SUMS = Columns('off lowest')
+ROW_SUMS = Columns('off lowest log_off')
 
 def about_rows(
     preds,  # (n, classes)
 )->torch.Tensor:
-    "How far a row's sum is from 1 at most, and the smallest prediction: `ROW_SUMS`"
+    "How far a row's sum is from 1 at most; the smallest prediction; how far its logsumexp is from 0: `ROW_SUMS`"
     p = preds.detach().float()
-    return ROW_SUMS.row(off=(p.sum(1) - 1).abs().amax(), lowest=p.amin())
+    off, logs = (p.sum(1) - 1).abs(), p.logsumexp(1).abs()
+    return ROW_SUMS.row(off=off.amax(), lowest=p.amin(), log_off=logs.mean())
 
 # %% ../nbs/diagnosis/02_run.ipynb #d5e003bb
 def _none(): return field(default_factory=lambda: np.zeros(0, np.float32))
@@ -278,6 +279,19 @@ class Calls:
     same_random: tuple = ()  # batches that began with the random numbers of an earlier one
     leak: tuple = (0, 0)  # rows of the validation data that were trained with, of so many
 
+# %% ../nbs/diagnosis/02_run.ipynb #12a00092
+@dataclass
+class Structure:
+    "What depends on what, as changed inputs tell on a copy of the model"
+
+    others: tuple = (0, 0)  # samples that a prediction depends on beside its own, of so many
+    shift: int = None  # the targets are the inputs so many places on; None: they aren't
+    column: int = None  # of the inputs, that is the target; None: none is
+    counted: float = 1.0  # share of places with a target, up to the last one of a sequence
+    reached: float = 0.0  # share of predictions that change with the input that is their target
+    earlier: bool = False  # whether predictions for earlier places change as well
+    unordered: float = None  # share of sequences whose last prediction stays when they are reversed; None: not asked
+
 # %% ../nbs/diagnosis/02_run.ipynb #12a00009
 LEARNS, KNOWS = .4, .9  # skill from which a run learns; from which its predictions know nearly all
 
@@ -294,6 +308,7 @@ class Run:
     epochs: Epochs = field(default_factory=Epochs)
     setup: Setup = field(default_factory=Setup)
     calls: Calls = field(default_factory=Calls)
+    structure: Structure = field(default_factory=Structure)
     incident: object = None  # what a `NaNGuardCB` stopped for
     out_of_sync: list = field(
         default_factory=list
@@ -370,4 +385,5 @@ def a_run(
     updates = part(Updates)
     if not len(updates.batches): updates.batches = np.arange(len(updates.updates))
     batches = part(Batches, loss=loss, lr=np.broadcast_to(np.asarray(lr, float), loss.shape).copy())
-    return Run(batches, updates, list(layers), list(bounded), part(Epochs), part(Setup), part(Calls), **parts)
+    rest = part(Epochs), part(Setup), part(Calls), part(Structure)
+    return Run(batches, updates, list(layers), list(bounded), *rest, **parts)

@@ -44,7 +44,7 @@ class Watched:
     gather_metric, counts, n_epochs = None, True, None
     def __init__(self, model, cbs):
         self.model, self.cbs, self.opt, self.loss_func, self.loss_scale = model, cbs, None, None, None
-        self.inputs = self.targets = self.batch = self.dl = ()
+        self.inputs = self.targets = self.batch = self.dl = self.passes = ()
         self.preds, self.loss, self.training, self.iter, self.epoch = None, None, True, 0, 0
         self.forget_functions()
         self.plain = True  # the loss is `loss_func(preds, *targets)`, or a multiple of it
@@ -65,7 +65,7 @@ class Watched:
         "Drop what belongs to the loop"
         self.model = self.opt = self.preds = self.loss = self.loss_scale = None
         self.forget_functions()
-        self.inputs = self.targets = self.batch = self.dl = ()
+        self.inputs = self.targets = self.batch = self.dl = self.passes = ()
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70010
 _CALLS = 4  # of a layer in a batch, and outputs, that are recorded: a policy may act a thousand times
@@ -76,10 +76,13 @@ class _Batch:
         self.called, self.inputs, self.data = [model], inputs, data  # models that were called; its data set
         self.grad, self.evaluated = grad, not model.training         # whether it may train; in which mode
         self.outs, self.losses, self.told = deque(maxlen=_CALLS), [], None
+        self.passes = []  # the first forward passes: (module, arguments, those by name)
         self.backward, self.steps, self.scale, self.unscaled = 0, Counter(), None, False
         self.fresh, self.repeated = set(), False  # optimizers that have stepped since the last backward pass; one, again
         self.held = None          # a weight and its gradient, which another loss gave
         self.live_layers = False  # whether a dropout or batch norm was in training mode
+    def note_pass(self, m, args, kwargs):
+        if len(self.passes) < _CALLS: self.passes.append((m, args, kwargs))
     def nodes(self):
         "Where the graphs of its outputs begin"
         found = set()
@@ -335,10 +338,13 @@ def forward_begins(self:Follower, m, args, kwargs, grad):
     if self.in_backward: return  # a checkpointed part runs again
     if getattr(main_tensor((*args, *kwargs.values())), 'is_meta', False): return self.close()  # shapes alone
     self.calls.n_forward += 1
-    if self.open is not None and self._goes_on(self.open, m, grad): return self.open.called.append(m)
+    if self.open is not None and self._goes_on(self.open, m, grad):
+        self.open.note_pass(m, args, kwargs)
+        return self.open.called.append(m)
     self.close()
     learn, self.moved = self.learn, False
     self.open = b = _Batch(m, (*args, *kwargs.values()), grad, self.data)
+    b.note_pass(m, args, kwargs)
     b.live_layers = any(o.training for o in self.layers)
     learn.training, learn.inputs = grad, b.inputs
     if grad and self.is_seeded: self.calls.note_random()
@@ -533,7 +539,7 @@ def close(self:Follower):
 @patch
 def finish(self:Follower, b):
     learn = self.learn
-    learn.batch = (*learn.inputs, *learn.targets)
+    learn.batch, learn.passes = (*learn.inputs, *learn.targets), b.passes
     self.calls.note(b, learn)
     for event in ('after_batch', 'cleanup_batch'): learn.callback(event)
     learn.iter += 1

@@ -154,11 +154,17 @@ def nll_of_probabilities(o, run):
 
 @mismatch(
     'nll_loss wants log-probabilities',
-    'logits and cross_entropy, or log_softmax at the end of the model',
+    'logits and cross_entropy, or log_softmax over the classes at the end of the model',
 )
 def nll_of_logits(o, run):
-    if run.batches.n_classes and run.setup.loss_kind == 'nll' and run.loss.min() < -0.01:
+    if not run.batches.n_classes or run.setup.loss_kind != 'nll': return
+    if run.loss.min() < -0.01:
         return f'the loss falls to {run.loss.min():.3g}, and that of a classifier is never below 0'
+    off = run.batches.row_sums.log_off
+    if len(off) and off.min() > _LOG_OFF:
+        return f'exp of the predictions of a row does not sum to 1: the logarithm of the sum is {off.mean():.3g} from 0'
+
+_LOG_OFF = .01
 
 # %% ../../nbs/diagnosis/rules/output.ipynb #12e0001c
 _ONE_OUTPUT = 'one output and a sigmoid in the loss (binary_cross_entropy_with_logits), or an output for each class'
