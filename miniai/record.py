@@ -5,18 +5,18 @@
 # %% auto #0
 __all__ = ['EARLY', 'MAX_SAMPLES', 'MIN_SAMPLES', 'MAX_VALUES', 'MAX_SCALES', 'MAX_OUTPUTS', 'MAX_MAPS', 'SIGNAL_SAMPLES',
            'KEEP_FIRST', 'KEEP_LAST', 'Looks', 'broadcasts', 'some', 'has_custom_step', 'has_custom_loss', 'is_norm',
-           'BatchRecord', 'is_class_map', 'usual_size', 'looks_new', 'UpdateRecord', 'weight_tensors', 'is_bounded',
-           'is_activation', 'EpochRecord', 'setup_of', 'DiagnoseCB']
+           'BatchRecord', 'is_class_map', 'usual_size', 'looks_new', 'UpdateRecord', 'weight_tensors', 'unregistered',
+           'is_bounded', 'is_activation', 'EpochRecord', 'setup_of', 'DiagnoseCB']
 
 # %% ../nbs/diagnosis/05_record.ipynb #12a00004
-import math, warnings
+import gc, math, warnings
 from array import array
 from dataclasses import replace
 from numbers import Integral
 import numpy as np, torch
 from torch import nn
 from .activations import ActivationStats
-from .ask import compares_all, is_builtin_loss, rewards, same_kind, sigmoid_twice
+from .ask import compares_all, each_with_each, is_builtin_loss, rewards, same_kind, sigmoid_twice
 from .core import ModelRef, Scalars, copied, main_tensor, map_nested, patch, rms, rms_each, step_hooks
 from .counting import Rows
 from .hooks import HooksCallback, begins_with_norm, is_compiled
@@ -112,13 +112,14 @@ def _in_eval_mode(m):
 class BatchRecord(Callback):
     "What the training batches give"
     keeps = ('looks', 'losses', 'lrs', 'loss_type', 'inputs', 'targets', 'outputs', 'row_sums', 'labels',
-             'twice', 'n_classes', 'broadcast', 'eval_mode', 'custom')
+             'twice', 'n_classes', 'broadcast', 'pairs', 'equal', 'eval_mode', 'custom')
 
     def __init__(self, looks):
         self.looks, self.losses, self.lrs, self.loss_type = looks, Scalars(), array('d'), None
         self.inputs, self.targets, self.outputs, self.row_sums = (Rows(torch.float32) for _ in range(4))
         self.labels, self.twice, self.n_classes = [], Scalars(), None
-        self.broadcast, self.eval_mode, self.custom = None, None, False
+        self.broadcast, self.eval_mode, self.custom, self.pairs = None, None, False, None
+        self.equal = Scalars()
 
     def after_predict(self, learn):
         if not learn.training or not self.looks.due(): return
@@ -130,7 +131,9 @@ class BatchRecord(Callback):
             main_tensor(learn.preds),
             learn.targets[0] if learn.targets else None,
         )
-        if x is not None and len(self.inputs) < MAX_SCALES: self.inputs.append(about_input(some(x)))
+        if x is not None and len(self.inputs) < MAX_SCALES:
+            self.inputs.append(about_input(some(x)))
+            if x.ndim > 1 and len(x) > _FEW_ROWS: self.equal.append((some(x) == x[:1]).all())
         if not isinstance(y, torch.Tensor): return
         if preds is not None: self._pairs(preds, y)
         self._labels(preds, y, _one_each(learn.inputs, y))
@@ -144,8 +147,11 @@ class BatchRecord(Callback):
         groups = getattr(learn.opt, 'param_groups', None)
         self.lrs.append(float(groups[0]['lr']) if groups else math.nan)
         if not self.looks.due() or learn.loss.ndim: return
+        if self.pairs is None and len(self.losses) < EARLY: self.pairs = each_with_each(learn.loss)
         if alike(learn.preds, learn.targets):
             self.twice.append(sigmoid_twice(learn.preds, learn.targets[0], learn.loss))
+
+_FEW_ROWS = 4  # which may be the same by chance
 
 # %% ../nbs/diagnosis/05_record.ipynb #12a00051
 @patch
@@ -221,6 +227,8 @@ def part(self: BatchRecord) -> Batches:
         twice=self.twice.tensor().numpy() > 0,
         n_classes=self.n_classes,
         broadcast=self.broadcast,
+        pairs=self.pairs,
+        equal=self.equal.tensor().numpy() > 0,
         eval_mode=self.eval_mode,
     )
 
@@ -250,12 +258,12 @@ def _sums(p): return torch.stack([p.detach().float().sum(), p.detach().float().a
 class UpdateRecord(Callback):
     "What the optimizer does to the weight tensors"
     keeps = ('looks', 'weights', 'steps', 'strangers', 'frozen', 'off', 'untrained', 'reached', 'moved',
-             'left_over', 'unused', 'alike', 'rows', 'batches', 'norms', '_first_rows', '_sums',
+             'left_over', 'unused', 'unregistered', 'alike', 'rows', 'batches', 'norms', '_first_rows', '_sums',
              '_stepped', '_backed', '_due', '_old', '_grads', '_norm', '_scales')  # not the optimizer that is followed, and its hooks
     def __init__(self, looks):
         self.looks, self.weights, self.steps, self.strangers = looks, {}, None, 0
         self.frozen, self.off, self.untrained, self.reached, self.moved = [], [], [], set(), set()
-        self.left_over, self.unused, self.alike = Scalars(), Scalars(), {}
+        self.left_over, self.unused, self.alike, self.unregistered = Scalars(), Scalars(), {}, []
         self._first_rows, self._sums, self._hooks, self._opt = {}, {}, [], None
         self._stepped = self._backed = False  # since the loss before
         self._stepping = False  # a closure is called within the step
@@ -318,6 +326,32 @@ def _rows_alike(self:UpdateRecord):
     trains = {nm: p for nm, p in self.weights.items() if nm not in self.frozen and nm.endswith('weight')}
     return {nm: p[:1].detach().clone() for nm, p in trains.items() if _all_rows_equal(p)}
 
+# %% ../nbs/diagnosis/05_record.ipynb #d5e003e1
+_REGISTERED = '_parameters', '_buffers', '_modules'
+
+def _tensors_in(o, depth=3):
+    "(name, tensor) of what trains in modules, lists and dicts"
+    if isinstance(o, nn.Module): yield from o.named_parameters()
+    elif isinstance(o, torch.Tensor): yield '', o
+    elif depth and isinstance(o, (list, tuple, dict)):
+        for k, v in (o.items() if isinstance(o, dict) else enumerate(o)):
+            for nm, t in _tensors_in(v, depth - 1): yield f'{k}.{nm}'.rstrip('.'), t
+
+def unregistered(
+    model,  # `nn.Module`, after a backward pass
+)->dict:
+    "Name: tensor that has a gradient and that neither the model nor any optimizer knows, as of layers in a list"
+    known, found = _ids(model.parameters()), {}
+    for nm, m in model.named_modules():
+        for attr, o in vars(m).items():
+            if attr in _REGISTERED or attr.endswith('_hooks'): continue
+            found |= {'.'.join(filter(None, (nm, attr, k))): t for k, t in _tensors_in(o)
+                      if t.requires_grad and t.is_leaf and t.grad is not None and id(t) not in known}
+    if not found: return found
+    opts = [o for o in gc.get_objects() if issubclass(type(o), torch.optim.Optimizer)]
+    taken = _ids(p for o in opts for g in o.param_groups for p in g['params'])
+    return {nm: t for nm, t in found.items() if id(t) not in taken}
+
 # %% ../nbs/diagnosis/05_record.ipynb #d6f81bcc
 @patch
 def after_loss(self:UpdateRecord, learn):
@@ -346,6 +380,7 @@ def _least_left(self:UpdateRecord, learn):
 @patch
 def after_backward(self:UpdateRecord, learn):
     self._backed = True
+    if self.looks.n == 1: self.unregistered = [*unregistered(learn.model)]  # after a step, which clears what is known
     self._scales.append(learn.loss_scale)  # of the batches that are accumulated
     self._due |= self.looks.due(EARLY)
     if not self._due: return
@@ -422,6 +457,7 @@ def part(self: UpdateRecord) -> Updates:
         off=self.off,
         untrained=self.untrained,
         moved=[nm for nm in self.frozen if nm in self.moved],
+        unregistered=self.unregistered,
         strangers=self.strangers,
         alike=self.alike,
     )
@@ -563,6 +599,7 @@ def setup_of(
         loss_kind(learn.loss_func),
         has_custom_step(learn),
         scheduler=next((type(cb.schedo).__name__ for cb in learn.cbs if getattr(cb, 'schedo', None)), ''),
+        max_lr=groups[0].get('max_lr') if groups else None,
         decay=groups[0].get('weight_decay', 0.0) if groups else 0.0,
         decoupled=isinstance(learn.opt, torch.optim.AdamW),
         normalises=begins_with_norm(learn.model),

@@ -136,6 +136,8 @@ class Batches:
     broadcast: tuple = (
         None  # shapes of predictions and targets, if the loss compares each with each
     )
+    pairs: tuple = None  # shapes whose arithmetic gave a value for each pair of samples
+    equal: np.ndarray = _none()  # (looks,) bool: whether all rows of the inputs were the same
     eval_mode: int = None  # first batch with a dropout or batch norm layer in evaluation mode
     reshapes: list = field(
         default_factory=list
@@ -172,6 +174,7 @@ class Updates:
         default_factory=list
     )  # of `off`, those that look as PyTorch's layers make them
     moved: list = field(default_factory=list)  # of `frozen`, those that changed nevertheless
+    unregistered: list = field(default_factory=list)  # tensors with a gradient that model.parameters() lacks
     strangers: int = 0  # parameters that the optimizer knows and the model doesn't have
     alike: dict = field(
         default_factory=dict
@@ -221,7 +224,7 @@ class Epochs:
     metrics: dict = field(default_factory=dict)  # name: values in the validation epochs
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00051
-LOSSES = dict(  # PyTorch's own, which compare predictions with targets
+LOSSES = dict(  # PyTorch's own, which compare predictions with targets; kl: with probabilities
     cross_entropy=(nn.CrossEntropyLoss, F.cross_entropy),
     nll=(nn.NLLLoss, F.nll_loss),
     mse=(nn.MSELoss, F.mse_loss),
@@ -231,6 +234,7 @@ LOSSES = dict(  # PyTorch's own, which compare predictions with targets
     bce=(nn.BCELoss, F.binary_cross_entropy),
     bce_logits=(nn.BCEWithLogitsLoss, F.binary_cross_entropy_with_logits),
     poisson=(nn.PoissonNLLLoss, F.poisson_nll_loss),
+    kl=(nn.KLDivLoss, F.kl_div),
 )
 
 def loss_kind(
@@ -254,6 +258,7 @@ class Setup:
         None  # whether a custom loss is lower for perfect predictions (1), or higher (-1)
     )
     scheduler: str = ''  # name of the scheduler, if one is known
+    max_lr: float = None  # that a scheduler means to reach, as OneCycleLR
     decay: float = 0.0  # weight decay, as a share of the weights for each unit of the learning rate
     decoupled: bool = False  # whether it stays out of the gradient, as in AdamW
     adaptive: bool = False  # whether the optimizer divides by the size of the gradients, as Adam
@@ -277,6 +282,8 @@ class Calls:
     same: np.ndarray = _none()  # (looks,) whether the inputs were those of the look before
     other_loss: tuple = (0, 0)  # looks at weights that held gradients of another loss before their own; all looks
     same_random: tuple = ()  # batches that began with the random numbers of an earlier one
+    viewed: tuple = ()  # (shape of an output, shape that the loss was given), if a view has mixed dimensions
+    not_copied: int = None  # training batches before a model was given its own tensors to load
     leak: tuple = (0, 0)  # rows of the validation data that were trained with, of so many
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00092

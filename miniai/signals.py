@@ -116,7 +116,7 @@ class Signals:
         self.handles, self.calls = [], 0
         for m in models:
             self._hook(m)
-            self.handles.append(m.register_load_state_dict_post_hook(self._loaded))
+            self.handles += [m.register_load_state_dict_pre_hook(self._loading), m.register_load_state_dict_post_hook(self._loaded)]
         self.parts = {o for m in models for o in m.modules()} - {*models}
         compiled = any(map(is_compiled, [*models, *self.parts]))
         self.search = None if compiled else register_module_forward_pre_hook(self._search)
@@ -127,6 +127,10 @@ class Signals:
     def _hook(self, m):
         self.handles += [m.register_forward_pre_hook(self._begins, with_kwargs=True),
                          m.register_forward_hook(self._ended, with_kwargs=True, always_call=True)]
+    def _loading(self, m, given, prefix, *_):
+        own = {prefix + nm: p for nm, p in m.named_parameters()}
+        same = own and all(isinstance(t := given.get(nm), torch.Tensor) and t.data_ptr() == p.data_ptr() for nm, p in own.items())
+        if same and self._is_told(): self.tell('own_weights_given', m)
     def _loaded(self, m, keys):
         if self._is_told(): self.tell('weights_loaded', m)
     def _search(self, m, args):

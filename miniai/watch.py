@@ -15,6 +15,7 @@ from .activations import StatsPlots
 from .core import batch_size, main_tensor, map_nested, patch
 from .diagnose import diagnosis, incident_of
 from .findings import Live
+from .listen import mixes
 from .learner import CANCELS, STARRED, Callback
 from .loop import in_order
 from .progress import write_line
@@ -143,8 +144,8 @@ def _set_loss(learn, b, root):
     learn.plain, call = _call_of(b, root)
     if learn.plain: loss = call[-1]
     else: loss = b.scale[0] if b.scale is not None and b.scale[1] is root else root
-    learn.loss = loss.detach()
-    learn.loss_scale = None if loss is root else root.detach()/learn.loss
+    learn.loss = loss  # with its graph, until the observers have seen it
+    learn.loss_scale = None if loss is root else root.detach()/loss.detach()
     _set_targets(learn, b, call)
     if b.told: _set_told(learn, b)
 
@@ -157,7 +158,7 @@ def _call_of(b, root):
 def _set_told(learn, b):
     preds, targets, loss = b.told
     learn.preds, learn.targets = learn.preds if preds is None else _detached(preds), targets
-    if loss is not None: learn.loss = loss.detach()
+    if loss is not None: learn.loss = loss
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70014
 MAX_ROWS = 20_000  # that are kept of the training data, and of the validation data
@@ -172,6 +173,8 @@ class CallRecord:
         self.n, self.n_forward, self.n_unknown = 0, 0, 0
         self.counts, self.by_data = Counter(), {}
         self.valid_mode, self.kept, self.tokens = None, [], deque(maxlen=_TOKENS)
+        self.valid_tokens = deque(maxlen=_TOKENS)  # of validation batches with a graph
+        self.viewed, self.not_copied = (), None
         self.rows = {True: [], False: []}  # of training and of validation, each reduced to a number
         self.n_rows, self.same, self._last, self._factors = Counter(), [], None, {}
         self.random, self.same_random = set(), []  # states of the generator that were set
@@ -180,9 +183,20 @@ class CallRecord:
         self.leaks = []  # of runs that were over before
         self.valid_data = None  # the data set to validate with, where it is known
 
-    def leave_token(self, b, root):
-        self.tokens.append(weakref.ref(token := _Token()))
-        for o in [*b.nodes()][:4] + [root.grad_fn]: o.metadata['miniai'] = token
+    def leave_token(self, b, root=None):
+        "In the graph of a batch, to be seen as long as that lives; without a root, it is one of validation"
+        nodes = [*b.nodes()][:4] + ([root.grad_fn] if root is not None else [*b.loss_nodes()])
+        if not nodes: return
+        (self.valid_tokens if root is None else self.tokens).append(weakref.ref(token := _Token()))
+        for o in nodes: o.metadata['miniai'] = token
+    def n_alive(self): return sum(r() is not None for r in [*[*self.tokens][:-2], *[*self.valid_tokens][:-2]])
+
+    def note_view(self, outs, preds):
+        "Whether what the loss is given is an output, viewed with other dimensions in another order"
+        preds = main_tensor(preds)
+        if preds is None or not preds.is_contiguous(): return
+        found = [_mixed_view(o, preds) for o in map(_first_tensor, outs) if o is not None]
+        self.viewed = next(filter(None, found), self.viewed)
 
     def note_random(self):
         "The generator was set, and a batch begins"
@@ -199,7 +213,11 @@ class CallRecord:
         self.counts['repeated'] += b.repeated
         modes = self.by_data.setdefault(b.data, Counter())
         modes[b.evaluated] += 1
-        if self.n % _LOOK == 0: self.kept.append(sum(r() is not None for r in [*self.tokens][:-2]))
+        if self.n % _LOOK == 0: self.kept.append(self.n_alive())
+
+def _mixed_view(out, preds):
+    same = out.is_contiguous() and out.data_ptr() == preds.data_ptr() and out.shape[:1] == preds.shape[:1]
+    return (tuple(out.shape), tuple(preds.shape)) if same and mixes(out.shape[1:], preds.shape[1:]) else ()
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70015
 def _row_sums(x, factors):
@@ -272,7 +290,7 @@ def part(self:CallRecord)->Calls:
     counts = [c[nm] for nm in ('stale', 'repeated', 'recreated', 'late_clips', 'scaled_clips')]
     leak, random = max([*self.leaks, self._leak()]), tuple(self.same_random)
     other = c['other_loss'], c['looks_between']
-    return Calls(*counts, self.valid_mode, trained, kept, same, other, random, leak)
+    return Calls(*counts, self.valid_mode, trained, kept, same, other, random, self.viewed, self.not_copied, leak)
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70018
 def _is_random(m): return isinstance(m, (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm))
@@ -297,14 +315,22 @@ class Follower:
         self.moved = self.loader_over = self.epoch_over = self.in_backward = self.is_seeded = False
         self.n_passes = 0
         self.most_losses, self.waiting, self.stepped, self.unstepped, self.width = 1, 0, set(), False, None
+        self.loads_itself = False  # since load_state_dict has begun
         self.trained = set()  # modules that were called in a training batch
 
     def weights_loaded(self, m):
-        "Another run begins, or the best weights are put back"
+        "Another run begins, or the best weights are put back; not if they are those that it has"
+        loaded, self.loads_itself = not self.loads_itself, False
+        if not loaded: return
         self.close()
         self.settle()
         self.calls.begin_again()
         self.stepped = set()
+
+    def own_weights_given(self, m):
+        "load_state_dict is called with the tensors of the module itself"
+        self.loads_itself = True
+        if self.calls.not_copied is None and self.calls.n: self.calls.not_copied = self.calls.n
 
     def end(self):
         "The loop is over"
@@ -398,7 +424,9 @@ def backward_begins(self:Follower, f, args, kwargs):
     self.enter(True)
     self.learn.model, self.width = self.called(b), self.width_now()
     self.calls.leave_token(b, root)
+    if self.calls.n < _LOOK: self.calls.note_view(b.outs, self.learn.preds)
     for event in ('after_predict', 'after_loss'): self.learn.callback(event)
+    self.learn.loss = self.learn.loss.detach()
     if self.learn.iter % _LOOK == 0: self.calls.note_rows(self.learn)
 
 @patch
@@ -532,7 +560,9 @@ def close(self:Follower):
         self.epoch_over, self.loader_over = self.loader_over, False
     elif b.losses and not b.grad: self.validate(b)
     else: self.learn.callback('cleanup_batch')  # it was ended before its loss, or may be validation
-    if b.backward or not b.losses or not b.grad: return
+    if b.backward: return
+    if b.grad and b.evaluated: self.calls.leave_token(b)
+    if not b.losses or not b.grad: return
     self.settle()
     self.pending, self.waiting = b, self.waiting + 1
 
@@ -683,6 +713,7 @@ def run(self:Watch):
     "What was seen so far, as one `Run`"
     run = self.record.run(self.learn.loss_func if self.learn.plain else None)
     run.calls, run.incident = self.calls.part(), incident_of(self.cbs)
+    if run.calls.viewed: run.batches.reshapes.append((*run.calls.viewed, 'the loop, before the loss'))
     return run
 
 @patch

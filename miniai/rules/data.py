@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['TOO_WIDE', 'TOO_NARROW', 'FAR_FROM_ZERO', 'WIDEST_COLUMN', 'MOSTLY_ZEROS', 'TOO_LARGE', 'DEVIATIONS', 'EXCESS',
            'MIN_BATCHES', 'MIN_LABELS', 'unnormalised_input', 'input_curve', 'unnormalised_targets', 'target_curve',
-           'unshuffled', 'chi_square', 'label_curve']
+           'same_samples', 'unshuffled', 'chi_square', 'label_curve']
 
 # %% ../../nbs/diagnosis/rules/data.ipynb #12d00004
 import math
 import numpy as np
 from ..findings import Curve, Finding, milder, rule
+from ..run import loss_curve
 
 # %% ../../nbs/diagnosis/rules/data.ipynb #d5e006bb
 TOO_WIDE = 20        # standard deviation: half of what images as bytes have (40 to 90)
@@ -106,6 +107,23 @@ def target_curve(run):
         'RMS',
         log=True,
     )
+
+# %% ../../nbs/diagnosis/rules/data.ipynb #d5e00702
+_MOSTLY = .5  # of the batches that are looked at
+
+@rule(
+    'same_samples',
+    'warning',
+    'all samples are one object, that was changed in place and stored without a copy',
+    'store copies: x.clone(), or array.copy()',
+    fact=True,
+    stage='data',
+    when='in more than half of the batches, all rows of the inputs are the same',
+)
+def same_samples(run):
+    equal = run.batches.equal
+    if not len(equal) or equal.mean() <= _MOSTLY: return
+    yield Finding(0, f'in {equal.mean():.0%} of {len(equal)} batches, all samples were the same', None, float(equal.mean()), loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/data.ipynb #d5e006bc
 DEVIATIONS = 10                 # standard deviations of chi-square above its mean, far beyond chance

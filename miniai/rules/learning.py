@@ -119,7 +119,7 @@ def _can_be_judged(run):
     falls = (
         run.last < 0.9*run.first
         if run.setup.own_loss
-        else run.last < STILL_HIGH*run.first and not run.setup.loss_kind
+        else run.last < STILL_HIGH*run.first and run.setup.loss_kind in ('', 'kl')
     )
     return not falls or run.last_skill.by_loss  # a loss that falls may have other targets
 

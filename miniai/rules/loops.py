@@ -184,10 +184,12 @@ def moves_curve(run, name):
     'make the optimizer after the model is complete, from all of model.parameters()',
     fact=True,
     stage='settings',
-    when="a weight tensor that could train isn't known to the optimizer, and doesn't move",
+    when="a weight tensor that could train isn't known to the optimizer, and doesn't move; or has a gradient, and "
+         'model.parameters() lacks it',
 )
 def not_in_optimizer(run):
     up = run.updates
+    if up.unregistered: yield _not_registered(run)
     names = [nm for nm in up.frozen if nm not in up.off and nm not in up.moved]
     if not names: return
     n, known = (
@@ -202,6 +204,13 @@ def not_in_optimizer(run):
         loss_curve(run),
         'critical' if up.strangers or len(names) == n or not run.learns else '',
     )
+
+def _not_registered(run):
+    names = run.updates.unregistered
+    seen = f'{len(names)} tensors have gradients, and model.parameters() does not know them: {", ".join(names[:4])}'
+    return Finding(0, seen, names[0], len(names)/(len(names) + len(run.updates.names)), loss_curve(run), '' if run.learns else 'critical',
+                   'layers in a plain list or dict, or a tensor that is no nn.Parameter',
+                   'nn.ModuleList or nn.ModuleDict for layers, nn.Parameter for tensors')
 
 # %% ../../nbs/diagnosis/rules/loops.ipynb #21b00026
 @rule(

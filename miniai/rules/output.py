@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['ROUNDING', 'MISMATCHES', 'BINARY', 'ABSOLUTE', 'MIN_LOOKS', 'shape_mismatch', 'mixed_dimensions', 'are_probabilities',
-           'double_softmax', 'Ranges', 'mismatch', 'nll_of_probabilities', 'nll_of_logits', 'softmax_of_one',
-           'constant_output', 'softmax_for_several', 'binary_of_numbers', 'absolute_of_binary', 'relu_on_logits',
-           'sigmoid_on_logits', 'relu_on_numbers', 'sigmoid_on_numbers', 'tanh_on_numbers', 'output_mismatch']
+           'double_softmax', 'Ranges', 'mismatch', 'nll_of_probabilities', 'kl_of_probabilities', 'nll_of_logits',
+           'softmax_of_one', 'constant_output', 'softmax_for_several', 'binary_of_numbers', 'absolute_of_binary',
+           'relu_on_logits', 'sigmoid_on_logits', 'relu_on_numbers', 'sigmoid_on_numbers', 'tanh_on_numbers',
+           'output_mismatch']
 
 # %% ../../nbs/diagnosis/rules/output.ipynb #12e00004
 import math
@@ -24,9 +25,14 @@ from ..run import loss_curve
     fact=True,
     stage='forward',
     when='predictions of shape (64, 1) meet targets of shape (64,): the loss compares each with each; '
-         'a custom loss is asked whether it does',
+         'a custom loss is asked whether it does, and arithmetic is read from the graph',
 )
 def shape_mismatch(run):
+    if not run.batches.broadcast and run.batches.pairs:
+        column, row = run.batches.pairs
+        seen = f'arithmetic of shapes {column} and {row} gives a value for each pair of samples, ({column[0]}, {column[0]})'
+        yield Finding(0, seen, curve=loss_curve(run), cause='shapes that differ, and arithmetic that broadcasts one over the other',
+                      advice='give both the same shape, with squeeze(1) or unsqueeze(1)')
     if not run.batches.broadcast: return
     preds, targets = run.batches.broadcast
     advice = (
@@ -151,6 +157,16 @@ def mismatch(
 def nll_of_probabilities(o, run):
     if run.batches.n_classes and are_probabilities(run) and run.loss.min() < 0:
         return 'each row of predictions sums to 1, and the loss is below 0'
+
+@mismatch(
+    'kl_div wants log-probabilities as its first argument',
+    'log_softmax of the predictions; the targets stay probabilities, or log_target=True says that they are logarithms, too',
+)
+def kl_of_probabilities(o, run):
+    if run.setup.loss_kind != 'kl': return
+    if are_probabilities(run): return 'each row of predictions sums to 1: these are probabilities, not their logarithms'
+    off = run.batches.row_sums.log_off
+    if len(off) and off.min() > _LOG_OFF: return f'exp of a row does not sum to 1: the logarithm of the sum is {off.mean():.3g} from 0'
 
 @mismatch(
     'nll_loss wants log-probabilities',

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['zeroed_before_step', 'stale_steps', 'several_steps', 'optimizer_recreated', 'validation_mode', 'validation_trains',
            'clipped_after_step', 'clipped_while_scaled', 'graphs_kept', 'same_batch', 'seed_reset', 'other_loss',
-           'leak']
+           'not_copied', 'leak']
 
 # %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070004
 import numpy as np
@@ -214,6 +214,21 @@ def other_loss(run):
     yield Finding(0, seen, None, k/n, loss_curve(run))
 
 _FEW_LOOKS = 3
+
+# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070071
+@rule(
+    'not_copied',
+    'warning',
+    'state_dict() gives the tensors of the model itself, which went on training',
+    'keep a copy: copy.deepcopy(model.state_dict()), or write it to a file with torch.save',
+    fact=True,
+    stage='settings',
+    when='load_state_dict is called with the tensors that the model has anyway',
+)
+def not_copied(run):
+    at = run.calls.not_copied
+    if at is None: return
+    yield Finding(at - 1, f'after {at} batches, load_state_dict was given the own tensors of the model: nothing was restored', None, at, loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070046
 @rule(
