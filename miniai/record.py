@@ -16,7 +16,7 @@ from numbers import Integral
 import numpy as np, torch
 from torch import nn
 from .activations import ActivationStats
-from .ask import compares_all, each_with_each, is_builtin_loss, rewards, same_kind, sigmoid_twice
+from .ask import MISFED, compares_all, each_with_each, is_builtin_loss, misfed, rewards, same_kind, sigmoid_twice
 from .core import ModelRef, Scalars, copied, main_tensor, map_nested, patch, rms, rms_each, step_hooks
 from .counting import Rows
 from .hooks import HooksCallback, begins_with_norm, is_compiled
@@ -40,7 +40,7 @@ from miniai.run import (
     Structure,
     Updates,
 )
-from .run import about_input, about_outputs, about_rows, about_targets, loss_kind
+from .run import LOSSES, about_input, about_outputs, about_rows, about_targets, loss_kind
 from .skill import Tally
 
 # %% ../nbs/diagnosis/05_record.ipynb #295ed120
@@ -112,14 +112,14 @@ def _in_eval_mode(m):
 class BatchRecord(Callback):
     "What the training batches give"
     keeps = ('looks', 'losses', 'lrs', 'loss_type', 'inputs', 'targets', 'outputs', 'row_sums', 'labels',
-             'twice', 'n_classes', 'broadcast', 'pairs', 'equal', 'eval_mode', 'custom')
+             'twice', 'n_classes', 'broadcast', 'pairs', 'equal', 'fed', 'eval_mode', 'custom')
 
     def __init__(self, looks):
         self.looks, self.losses, self.lrs, self.loss_type = looks, Scalars(), array('d'), None
         self.inputs, self.targets, self.outputs, self.row_sums = (Rows(torch.float32) for _ in range(4))
         self.labels, self.twice, self.n_classes = [], Scalars(), None
         self.broadcast, self.eval_mode, self.custom, self.pairs = None, None, False, None
-        self.equal = Scalars()
+        self.equal, self.fed = Scalars(), {}
 
     def after_predict(self, learn):
         if not learn.training or not self.looks.due(): return
@@ -135,7 +135,9 @@ class BatchRecord(Callback):
             self.inputs.append(about_input(some(x)))
             if x.ndim > 1 and len(x) > _FEW_ROWS: self.equal.append((some(x) == x[:1]).all())
         if not isinstance(y, torch.Tensor): return
-        if preds is not None: self._pairs(preds, y)
+        if preds is not None:
+            self._pairs(preds, y)
+            if kind := loss_kind(learn.loss_func): self.note_fed(LOSSES[kind][1].__name__, preds, y)
         self._labels(preds, y, _one_each(learn.inputs, y))
 
     def after_loss(self, learn):
@@ -201,6 +203,22 @@ def _one_each(inputs, y):
     map_nested(lambda t: sizes.append(len(t)) if t.ndim else None, inputs)
     return not sizes or len(y) == sizes[0]
 
+@patch
+def note_fed(self:BatchRecord,
+    name, preds, y,  # a loss function, and its first two arguments
+):
+    "Whether it gets what it wants, in the first calls"
+    said = self.fed.setdefault(name, Scalars())
+    if len(said) < _CALLS: said.append(misfed(name, preds, y))
+
+@patch
+def wrongly_fed(self:BatchRecord)->dict:
+    "What loss functions are given, of those that never get what they want"
+    said = {nm: {int(k) for k in o.tensor()} for nm, o in self.fed.items() if len(o) >= _FEW_CALLS}
+    return {nm: MISFED[k] for nm, o in said.items() if len(o) == 1 for k in o if k}
+
+_CALLS, _FEW_CALLS = 20, 3  # of a loss function: so many are looked at; fewer tell nothing
+
 # %% ../nbs/diagnosis/05_record.ipynb #12a00053
 @patch
 def part(self: BatchRecord) -> Batches:
@@ -227,6 +245,7 @@ def part(self: BatchRecord) -> Batches:
         twice=self.twice.tensor().numpy() > 0,
         n_classes=self.n_classes,
         broadcast=self.broadcast,
+        fed=self.wrongly_fed(),
         pairs=self.pairs,
         equal=self.equal.tensor().numpy() > 0,
         eval_mode=self.eval_mode,
@@ -259,7 +278,7 @@ class UpdateRecord(Callback):
     "What the optimizer does to the weight tensors"
     keeps = ('looks', 'weights', 'steps', 'strangers', 'frozen', 'off', 'untrained', 'reached', 'moved',
              'left_over', 'unused', 'unregistered', 'alike', 'rows', 'batches', 'norms', '_first_rows', '_sums',
-             '_stepped', '_backed', '_due', '_old', '_grads', '_norm', '_scales')  # not the optimizer that is followed, and its hooks
+             '_stepped', '_backed', '_due', '_old', '_grads', '_norm', '_scales', '_taken')  # not the optimizer that is followed, and its hooks
     def __init__(self, looks):
         self.looks, self.weights, self.steps, self.strangers = looks, {}, None, 0
         self.frozen, self.off, self.untrained, self.reached, self.moved = [], [], [], set(), set()
@@ -271,7 +290,8 @@ class UpdateRecord(Callback):
         self._drop()
 
     def _forget_updates(self): self.rows, self.batches, self.norms = Rows(torch.float32), [], Scalars()
-    def _drop(self): self._due, self._old, self._grads, self._norm, self._scales = False, None, None, None, []
+    def _drop(self):
+        self._due, self._old, self._grads, self._norm, self._scales, self._taken = False, None, None, None, [], {}
 
     def before_fit(self, learn):
         self.weights = weight_tensors(learn.model)
@@ -380,12 +400,13 @@ def _least_left(self:UpdateRecord, learn):
 @patch
 def after_backward(self:UpdateRecord, learn):
     self._backed = True
-    if self.looks.n == 1: self.unregistered = [*unregistered(learn.model)]  # after a step, which clears what is known
+    if self.looks.n % _HIDDEN == 1: self.unregistered = [*{*self.unregistered, *unregistered(learn.model)}]
     self._scales.append(learn.loss_scale)  # of the batches that are accumulated
     self._due |= self.looks.due(EARLY)
     if not self._due: return
     if self._old is None:
         self._old, self._norm = {nm: p.detach().clone() for nm, p in self.weights.items()}, None
+        self._taken = {}  # steps of each optimizer since
     self.reached |= {nm for nm, p in self.weights.items() if p.grad is not None}
     grads = [p.new_zeros(()).float() if p.grad is None else p.grad for p in self.weights.values()]
     scales = [o for o in self._scales if o is not None]
@@ -393,15 +414,19 @@ def after_backward(self:UpdateRecord, learn):
 
 @patch
 def after_step(self: UpdateRecord, learn):
+    if learn.opt is not self._opt: return self._drop()  # another optimizer has taken over in this batch
     if self._stepped or self.steps is None: self._scales.clear()
     accumulated = self.steps and not self._stepped  # so the next step is looked at
     if self._old is None or accumulated: return
     old, new = list(self._old.values()), [p.detach() for p in self.weights.values()]
     if old:
-        self.rows.append(torch.cat([self._grads, rms_each(old), rms_each(torch._foreach_sub(new, old))]))
+        moved = rms_each(torch._foreach_sub(new, old))/max(1, *self._taken.values(), 1)  # of one step
+        self.rows.append(torch.cat([self._grads, rms_each(old), moved]))
     self.batches.append(self.looks.n)
     self.norms.append(math.nan if self._norm is None else self._norm)
     self._old, self._due = None, False
+
+_HIDDEN = 50  # batches, of which one is looked at for tensors that nobody knows: several models may train in turns
 
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003c9
 @patch
@@ -415,6 +440,7 @@ def _note_norm(self:UpdateRecord, opt):
 @patch
 def _note_step(self:UpdateRecord, opt):
     if not self.steps: self._forget_updates()
+    self._taken[id(opt)] = self._taken.get(id(opt), 0) + 1
     self._stepping, self._stepped, self.steps = False, True, self.steps + 1
 
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003ca

@@ -106,15 +106,14 @@ def about_outputs(
     )
 
 # %% ../nbs/diagnosis/02_run.ipynb #11d0003b
-ROW_SUMS = Columns('off lowest log_off')
+ROW_SUMS = Columns('off lowest')
 
 def about_rows(
     preds,  # (n, classes)
 )->torch.Tensor:
-    "How far a row's sum is from 1 at most; the smallest prediction; how far its logsumexp is from 0: `ROW_SUMS`"
+    "How far a row's sum is from 1 at most, and the smallest prediction: `ROW_SUMS`"
     p = preds.detach().float()
-    off, logs = (p.sum(1) - 1).abs(), p.logsumexp(1).abs()
-    return ROW_SUMS.row(off=off.amax(), lowest=p.amin(), log_off=logs.mean())
+    return ROW_SUMS.row(off=(p.sum(1) - 1).abs().amax(), lowest=p.amin())
 
 # %% ../nbs/diagnosis/02_run.ipynb #d5e003bb
 def _none(): return field(default_factory=lambda: np.zeros(0, np.float32))
@@ -136,6 +135,7 @@ class Batches:
     broadcast: tuple = (
         None  # shapes of predictions and targets, if the loss compares each with each
     )
+    fed: dict = field(default_factory=dict)  # loss function: what it is given, if it wants something else (`misfed`)
     pairs: tuple = None  # shapes whose arithmetic gave a value for each pair of samples
     equal: np.ndarray = _none()  # (looks,) bool: whether all rows of the inputs were the same
     eval_mode: int = None  # first batch with a dropout or batch norm layer in evaluation mode

@@ -307,14 +307,15 @@ def _named(models):
 
 class Follower:
     "Turns the signals of a loop into the events of a Learner"
-    def __init__(self, learn, calls, look):
-        self.learn, self.calls, self.look, self.opts = learn, calls, look, []
+    def __init__(self, learn, calls, look, fed):
+        self.learn, self.calls, self.look, self.fed, self.opts = learn, calls, look, fed, []
         self.whole, self.params = learn.model, {id(p) for p in learn.model.parameters()}
         self.layers = [m for m in learn.model.modules() if _is_random(m)]
         self.open = self.pending = self.passing = self.data = self.root = None
         self.moved = self.loader_over = self.epoch_over = self.in_backward = self.is_seeded = False
         self.n_passes = 0
         self.most_losses, self.waiting, self.stepped, self.unstepped, self.width = 1, 0, set(), False, None
+        self.acting = set()  # optimizers that step by turns, in one batch
         self.loads_itself = False  # since load_state_dict has begun
         self.trained = set()  # modules that were called in a training batch
 
@@ -356,6 +357,7 @@ class Follower:
     def take(self, opts):
         "The optimizers, as one"
         self.opts = opts
+        self.acting = {id(o) for o in opts}
         self.learn.opt = None if not opts else opts[0] if len(opts) == 1 else Optimizers(opts)
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70019
@@ -380,10 +382,19 @@ def forward_begins(self:Follower, m, args, kwargs, grad):
 @patch
 def _goes_on(self:Follower, b, m, grad):
     "Whether a forward pass belongs to the batch that is open"
-    if b.backward: return len(b.steps) < len(self.opts) > 1 and not self.moved
+    if b.backward: return self._waits_for_others(b)
     if not b.grad: return not (grad or b.losses or self.moved or m in b.called)  # a decoder after its encoder
     if not grad: return True  # a look at the model, within a batch
+    if m is b.called[0] and m.training == b.evaluated: return False  # it was validated, and trains again
     return len(b.losses) < self.most_losses and not self.moved
+
+@patch
+def _waits_for_others(self:Follower, b):
+    "Whether another optimizer has its turn before the batch is over; after many steps of one, the others are done"
+    if b.steps.total() >= _MOST_STEPS: self.acting = set(b.steps)
+    return len(b.steps) < len(self.acting) > 1 and not self.moved
+
+_MOST_STEPS = 20  # of one optimizer before another one has its turn, as of a critic
 
 @patch
 def forward_ended(self:Follower, m, args, kwargs, out):
@@ -396,6 +407,8 @@ def loss_computed(self:Follower, f, args, kwargs, out):
     b = self.open
     if b is None or b.backward or not isinstance(out, torch.Tensor): return
     b.losses.append((f, args, kwargs, out))
+    given, _ = _by_name(args, kwargs)
+    if b.grad and len(given) == 2 and all(isinstance(o, torch.Tensor) for o in given): self.fed(f.__name__, *given)
 
 @patch
 def batch_drawn(self:Follower, it, batch):
@@ -497,6 +510,7 @@ def step_ended(self:Follower, opt):
     if not self.owns(opt): return self.note_stranger(opt)
     self.add(opt)
     self.stepped.add(id(opt))
+    self.acting.add(id(opt))
     self.unstepped, b = False, self.open
     if b is None: return
     b.steps[id(opt)] += 1
@@ -521,7 +535,7 @@ def clipped(self:Follower, f, args, kwargs, out):
     b = self.open
     if b is None or not b.backward: return
     self.calls.counts['scaled_clips'] += b.scale is not None and not b.unscaled
-    self.calls.counts['late_clips'] += bool(b.fresh) and len(b.fresh) == len(self.opts)
+    self.calls.counts['late_clips'] += bool(b.fresh) and len(b.fresh) == len(self.acting)
 
 @patch
 def seeded(self:Follower, f, args, kwargs, out): self.is_seeded = True
@@ -652,7 +666,7 @@ class Watch:
         self.calls, self.signals = CallRecord(), None
         if loaders is not None: self.calls.valid_data = id(_data_of(loaders))
         self.models, self.names = models, ' and '.join(type(m).__name__ for m in models)
-        self.follower = Follower(self.learn, self.calls, self.look)
+        self.follower = Follower(self.learn, self.calls, self.look, lambda *o: self.record.batches.note_fed(*o))
         self.record.limit_calls(_CALLS)
         try: self.learn.callback('before_fit')
         except BaseException:

@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['ROUNDING', 'MISMATCHES', 'BINARY', 'ABSOLUTE', 'MIN_LOOKS', 'shape_mismatch', 'mixed_dimensions', 'are_probabilities',
-           'double_softmax', 'Ranges', 'mismatch', 'nll_of_probabilities', 'kl_of_probabilities', 'nll_of_logits',
-           'softmax_of_one', 'constant_output', 'softmax_for_several', 'binary_of_numbers', 'absolute_of_binary',
-           'relu_on_logits', 'sigmoid_on_logits', 'relu_on_numbers', 'sigmoid_on_numbers', 'tanh_on_numbers',
-           'output_mismatch']
+           'double_softmax', 'Ranges', 'mismatch', 'nll_of_probabilities', 'nll_of_logits', 'softmax_of_one',
+           'constant_output', 'softmax_for_several', 'binary_of_numbers', 'absolute_of_binary', 'relu_on_logits',
+           'sigmoid_on_logits', 'relu_on_numbers', 'sigmoid_on_numbers', 'tanh_on_numbers', 'output_mismatch']
 
 # %% ../../nbs/diagnosis/rules/output.ipynb #12e00004
 import math
 from collections import namedtuple
 import numpy as np
+from ..ask import MISFED
 from ..findings import Curve, Finding, Reason, milder, rule
 from ..run import loss_curve
 
@@ -89,7 +89,7 @@ def are_probabilities(
          'the loss takes the sigmoid of them',
 )
 def double_softmax(run):
-    o, twice, curve = run.batches.outputs, run.batches.twice, loss_curve(run)
+    o, twice, curve, fed = run.batches.outputs, run.batches.twice, loss_curve(run), run.batches.fed
     if run.batches.n_classes and are_probabilities(run) and run.loss.min() >= 0:
         off = run.batches.row_sums.off.max()
         yield Finding(
@@ -111,6 +111,12 @@ def double_softmax(run):
             cause='binary cross entropy with logits takes the sigmoid itself, so it is taken twice',
             advice='return the logits; leave the sigmoid out of the model',
         )
+    elif fed.get('cross_entropy') == MISFED[1]:
+        yield Finding(0, 'what cross_entropy is given are probabilities already: each row sums to 1', None, 1.0, curve)
+    elif fed.get('binary_cross_entropy_with_logits') == MISFED[1]:
+        yield Finding(0, 'what binary_cross_entropy_with_logits is given lies between 0 and 1', None, 1.0, curve,
+                      cause='binary cross entropy with logits takes the sigmoid itself, so it is taken twice',
+                      advice='return the logits; leave the sigmoid out of the model')
 
 # %% ../../nbs/diagnosis/rules/output.ipynb #12e00018
 _ranges = 'low high zeros y_low y_high y_row_sum binary wide seen beyond'
@@ -159,28 +165,12 @@ def nll_of_probabilities(o, run):
         return 'each row of predictions sums to 1, and the loss is below 0'
 
 @mismatch(
-    'kl_div wants log-probabilities as its first argument',
-    'log_softmax of the predictions; the targets stay probabilities, or log_target=True says that they are logarithms, too',
-)
-def kl_of_probabilities(o, run):
-    if run.setup.loss_kind != 'kl': return
-    if are_probabilities(run): return 'each row of predictions sums to 1: these are probabilities, not their logarithms'
-    off = run.batches.row_sums.log_off
-    if len(off) and off.min() > _LOG_OFF: return f'exp of a row does not sum to 1: the logarithm of the sum is {off.mean():.3g} from 0'
-
-@mismatch(
     'nll_loss wants log-probabilities',
     'logits and cross_entropy, or log_softmax over the classes at the end of the model',
 )
 def nll_of_logits(o, run):
-    if not run.batches.n_classes or run.setup.loss_kind != 'nll': return
-    if run.loss.min() < -0.01:
+    if run.batches.n_classes and run.setup.loss_kind == 'nll' and run.loss.min() < -0.01:
         return f'the loss falls to {run.loss.min():.3g}, and that of a classifier is never below 0'
-    off = run.batches.row_sums.log_off
-    if len(off) and off.min() > _LOG_OFF:
-        return f'exp of the predictions of a row does not sum to 1: the logarithm of the sum is {off.mean():.3g} from 0'
-
-_LOG_OFF = .01
 
 # %% ../../nbs/diagnosis/rules/output.ipynb #12e0001c
 _ONE_OUTPUT = 'one output and a sigmoid in the loss (binary_cross_entropy_with_logits), or an output for each class'
@@ -290,11 +280,17 @@ MIN_LOOKS = 3
     'compete where several answers are right; or the loss is not one for such targets',
 )
 def output_mismatch(run):
-    if len(run.batches.outputs) < MIN_LOOKS: return
-    ranges = Ranges.of(run)
-    for question in MISMATCHES:
+    ranges = Ranges.of(run) if len(run.batches.outputs) >= MIN_LOOKS else None
+    for question in MISMATCHES if ranges else ():
         if reason := question(ranges, run):
             yield Finding(
                 0, reason.evidence, curve=loss_curve(run), cause=reason.cause, advice=reason.advice
             )
             return
+    for nm in _WANT_LOGARITHMS:
+        if given := run.batches.fed.get(nm):
+            yield Finding(0, f'{nm} is given {given}', curve=loss_curve(run), cause=f'{nm} wants log-probabilities as its first argument',
+                          advice='log_softmax over the classes at the end of the model')
+            return
+
+_WANT_LOGARITHMS = 'nll_loss', 'kl_div'
