@@ -120,25 +120,26 @@ def _shape_of(node, i=0):
 
 def _operands(node):
     "The shapes of both operands, None where the graph doesn't know it"
-    found = []
-    for (before, i), nm in zip(node.next_functions, ('_saved_self', '_saved_other')):
-        saved = None if before is not None else getattr(node, nm, None)
-        found.append(_shape_of(before, i) if before is not None else tuple(saved.shape) if torch.is_tensor(saved) else None)
-    return found
+    def known(before, i, nm):
+        if before is not None: return _shape_of(before, i)
+        saved = getattr(node, nm, None)
+        return tuple(saved.shape) if torch.is_tensor(saved) else None
+    return [known(*o, nm) for o, nm in zip(node.next_functions, ('_saved_self', '_saved_other'))]
 
 def _is_table(node):
     "The operands of each with each, (n, 1) and (n,); None otherwise"
     shape = _shape_of(node)
-    if node.name() not in _ARITHMETIC or shape is None or len(shape) != 2 or shape[0] != shape[1] or shape[0] < 2: return None
+    if node.name() not in _ARITHMETIC or shape is None or len(shape) != 2: return None
+    if shape[0] != shape[1] or shape[0] < 2: return None
     column, row = (shape[0], 1), (shape[0],)
     given = _operands(node)
-    if None in given and node.name() in _DIFFERENCES: given = [o or (row if column in given else column) for o in given]
+    if node.name() in _DIFFERENCES: given = [o or (row if column in given else column) for o in given]
     return (column, row) if sorted(map(str, given)) == sorted(map(str, (column, row))) else None
 
 def each_with_each(
     loss,  # tensor with its graph
 ):
-    "The two shapes whose arithmetic gave a value for each pair of samples, in a loss or in the model; None: no such"
+    "Two shapes whose arithmetic gave a value for each pair of samples, in a loss or a model; None: no such"
     todo, seen = [loss.grad_fn], set()
     while todo and len(seen) < _NODES:
         node = todo.pop()
@@ -174,12 +175,13 @@ def misfed(
     name,      # of a loss function
     preds, y,  # its first two arguments
 )->torch.Tensor:
-    "What it was given in place of the logits or log-probabilities that it wants: an index of `MISFED`, 0 if that is right"
+    "What it was given in place of logits or log-probabilities: an index of `MISFED`, 0 if it is right"
     p = preds.detach().float()
     right, dims = p.new_zeros((), dtype=torch.int64), {1, p.ndim - 1} if name == 'kl_div' else {1}
     if name == 'binary_cross_entropy_with_logits' and p.numel():
         return right + ((p >= 0).all() & (p <= 1).all() & (p.max() - p.min() > _WIDE))
-    if name not in ('cross_entropy', 'nll_loss', 'kl_div') or p.ndim < 2 or min(p.shape[d] for d in dims) < 2: return right
+    if name not in ('cross_entropy', 'nll_loss', 'kl_div'): return right
+    if p.ndim < 2 or min(p.shape[d] for d in dims) < 2: return right
     probabilities = _any(_sums_to_one, p, dims)
     if name == 'cross_entropy': return right + probabilities
     return torch.where(probabilities, right + 1, right + 2*~_any(_logarithms, p, dims))

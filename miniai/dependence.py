@@ -16,7 +16,8 @@ from .learner import Callback
 from .listen import Functions
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0009
-def _torchs_own(hooks): return type(hooks)((k, f) for k, f in hooks.items() if type(f).__module__.startswith('torch.'))
+def _torchs_own(hooks):
+    return type(hooks)((k, f) for k, f in hooks.items() if type(f).__module__.startswith('torch.'))
 
 def still(
     *models,  # modules; they may share parts
@@ -37,7 +38,8 @@ class Replay:
         args=(),      # what it was called with
         kwargs=None,  # and by name
     ):
-        self.model, self.call, self.inputs, self.states = model, (tuple(args), dict(kwargs or {})), [], random_states()
+        self.model, self.call = model, (tuple(args), dict(kwargs or {}))
+        self.inputs, self.states = [], random_states()
         def note(t):
             if t.layout is torch.strided and t.ndim: self.inputs.append(t)
             return t
@@ -97,29 +99,39 @@ def relates(
     return t.ndim > 0 and (whole and len(t) != n or t.shape[:2] == (n, n))
 
 def _held(model):
-    return [t for m in model.modules() for t in (*vars(m).values(), *m._buffers.values()) if isinstance(t, torch.Tensor)]
+    held = (o for m in model.modules() for o in (*vars(m).values(), *m._buffers.values()))
+    return [o for o in held if isinstance(o, torch.Tensor)]
 def _is_graph(t, n): return t.shape[:2] == (n, n) or t.ndim == 2 and len(t) == 2 and not t.is_floating_point()
 
 _SEQUENCES = nn.RNNBase, nn.MultiheadAttention
 _MIN_SAMPLES = 4
 
+def _mixes_on_purpose(m): return isinstance(m, nn.modules.batchnorm._BatchNorm) and not m.track_running_stats
+
+def _is_square(t, n): return t.ndim > 1 and t.shape[1] == n
+def _is_a_graph(replay, n):
+    return any(relates(t, n) for t in replay.inputs) or any(_is_graph(t, n) for t in _held(replay.model))
+
 def _has_samples(replay, x):
     "Whether the rows of an input are samples, each for itself"
-    n, preds, model = len(x), replay.preds, replay.model
-    if n < _MIN_SAMPLES or x.ndim > 1 and x.shape[1] == n or preds.ndim > 1 and preds.shape[1] == n: return False
-    if any(relates(t, n) for t in replay.inputs) or any(_is_graph(t, n) for t in _held(model)): return False
-    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) and not m.track_running_stats for m in model.modules()): return False
-    return not (x.ndim == 2 and x.is_floating_point() and any(isinstance(m, _SEQUENCES) for m in model.modules()))
+    n, parts = len(x), [*replay.model.modules()]
+    if n < _MIN_SAMPLES or any(_is_square(t, n) for t in (x, replay.preds)): return False
+    if _is_a_graph(replay, n) or any(map(_mixes_on_purpose, parts)): return False
+    may_be_a_sequence = x.ndim == 2 and x.is_floating_point()
+    return not (may_be_a_sequence and any(isinstance(m, _SEQUENCES) for m in parts))
+
+def _rows_of(replay):
+    "An input with as many rows as the predictions have; None if there is none"
+    preds = replay.preds
+    if preds is None or not preds.ndim: return None
+    return next((x for x in replay.inputs if len(x) == len(preds)), None)
 
 def other_samples(
     replay,  # `Replay`
 )->tuple:
     "On how many other samples a prediction depends, of so many; (0, 0) if it has no samples"
-    preds = replay.preds
-    rows = [] if preds is None or not preds.ndim else [x for x in replay.inputs if len(x) == len(preds)]
-    if not rows or not _has_samples(replay, x := rows[0]): return 0, 0
-    k = others_moved(replay, x)
-    if k is None: return 0, 0
+    x, preds = _rows_of(replay), replay.preds
+    if x is None or not _has_samples(replay, x) or (k := others_moved(replay, x)) is None: return 0, 0
     may_be_time = x.ndim > 1 and preds.ndim > 2 and preds.shape[:2] == x.shape[:2]
     if k and may_be_time and others_moved(replay, x, 1) == 0: k = 0  # samples are in the second dimension
     return k, len(x)
@@ -130,7 +142,7 @@ _SAME = .98   # of them
 _MOST_SHIFTED = 2
 
 def _shift_of(x, y):
-    "By how many places targets (n, t, k) are the inputs (n, t, k) shifted, and which places have one; None: they aren't"
+    "By how many places targets (n, t, k) are shifted inputs, and which places have one; None: they aren't"
     has = torch.ones_like(y, dtype=torch.bool) if y.is_floating_point() else y >= 0  # -100 is no target
     if has.sum() < _ENOUGH or len(y[has].unique()) < 2: return None
     shares = []
@@ -143,7 +155,7 @@ def _shift_of(x, y):
     return (shares.index(best), has.any(-1)) if best > _SAME and clear else None
 
 def _grid(o, n, t, dim):
-    "Something with a row for each place, as (n, t, …), time being dimension `dim` of it; None if it has no such rows"
+    "Something with a row for each place as (n, t, k), time being dimension `dim` of it; None if it has none"
     size = (n, t) if dim else (t, n)
     if o.shape[:2] == size: res = o
     elif o.ndim == 3 and dim and (len(o), o.shape[2]) == size: res = o.transpose(1, 2)  # (n, classes, t)
@@ -157,29 +169,35 @@ def _counted(has):
     upto = has.flip(1).cumsum(1).flip(1) > 0
     return float(has[upto].double().mean())
 
+def _places(x, y, dim):
+    "Inputs and targets as (n, t, k), time being a dimension of the inputs; None if they don't fit"
+    t, n, rest = x.shape[dim], x.shape[1 - dim], math.prod(x.shape[2:])
+    k = next((o for o in (t, t - 1, t - 2) if t > _MOST_SHIFTED + 1 and y.numel() == n*o*rest), None)
+    y = None if k is None else _grid(y, n, k, dim)
+    if y is None: return None
+    return (x if dim else x.transpose(0, 1)).reshape(n, t, rest), y.reshape(n, k, rest)
+
 def _as_sequence(replay, x, y, dim):
     "Whether targets are inputs that are shifted along a dimension, and whether the predictions see them"
-    t, n, rest = x.shape[dim], x.shape[1 - dim], math.prod(x.shape[2:])
-    lengths = [o for o in (t, t - 1, t - 2) if t > _MOST_SHIFTED + 1 and y.numel() == n*o*rest]
-    if not lengths or (places := _grid(y, n, k := lengths[0], dim)) is None: return {}
-    found = _shift_of((x if dim else x.transpose(0, 1)).reshape(n, t, rest), places.reshape(n, k, rest))
-    if found is None: return {}
-    (shift, has), at = found, max(found[0], k//2)
+    if (places := _places(x, y, dim)) is None or (found := _shift_of(*places)) is None: return {}
+    (shift, has), (n, k) = found, places[1].shape[:2]
+    at = max(shift, k//2)
     if _mixed(replay, x, n, k, dim): return {}
     new = replaced(x, dim, at, x.select(dim, at).roll(1, 0))
-    moved = replay.moved((x, new))
-    moved = None if moved is None or not moved.ndim else _grid(moved, n, k, dim)
-    changed = (new != x).select(dim, at).reshape(n, -1).any(1)
+    changed, moved = (new != x).select(dim, at).reshape(n, -1).any(1), _moved_grid(replay, x, new, n, k, dim)
     if moved is None or not changed.any(): return {}
     moved = moved[changed].any(-1)
     return dict(shift=shift, counted=_counted(has), reached=float(moved[:, at - shift].double().mean()),
                 earlier=bool(moved[:, :at - shift].any()))
 
+def _moved_grid(replay, x, new, n, t, dim):
+    moved = replay.moved((x, new))
+    return None if moved is None or not moved.ndim else _grid(moved, n, t, dim)
+
 def _mixed(replay, x, n, t, dim):
     "Whether the other dimension is not that of the samples: predictions move with another row"
     other = 1 - dim
-    moved = replay.moved((x, replaced(x, other, 0, x.select(other, n//2))))
-    grid = None if moved is None or not moved.ndim else _grid(moved, n, t, dim)
+    grid = _moved_grid(replay, x, replaced(x, other, 0, x.select(other, n//2)), n, t, dim)
     return grid is None or bool(grid[1:].any())
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0026
@@ -189,13 +207,14 @@ def _equal_column(x, y):
     "Which column of (n, k) numbers is the targets (n,), or a scaled class; None: none"
     if x.shape[1] > _MAX_COLUMNS: return None
     equal = (x == y[:, None]).all(0)
-    if not y.is_floating_point() and x.is_floating_point():
+    if not y.is_floating_point() and x.is_floating_point() and len(y.unique()) <= len(y)//_EACH:
         def scaled(t): return (t - t.mean(0))/t.std(0)
         a, b = scaled(x.double()), scaled(y.double())[:, None]
         equal |= ((a - b).abs() < _CLOSE).all(0) | ((a + b).abs() < _CLOSE).all(0)
     return int(equal.int().argmax()) if equal.any() else None
 
-_CLOSE = 1e-4
+_CLOSE = 1e-4  # as numbers
+_EACH = 4      # samples of a class, in the mean: fewer, and they are whole numbers and no classes
 
 def _as_column(replay, x, y):
     "Whether the target of each sample is one of its inputs, and whether the predictions see it"
@@ -208,17 +227,20 @@ def _as_column(replay, x, y):
     changed = flat[:, column] != flat[:, column].roll(1)
     return dict(column=column, reached=float(moved.reshape(n, -1).any(1)[changed].double().mean()))
 
+def _found_in(replay, x, y):
+    alike = x.is_floating_point() == y.is_floating_point()
+    for dim in (1, 0) if alike else ():
+        if found := _as_sequence(replay, x, y, dim): return found
+    return _as_column(replay, x, y) if alike or x.is_floating_point() else {}
+
 def target_among(
     replay,  # `Replay`
     y,       # targets
 )->dict:
     "Where the targets are among the inputs, and whether the predictions see them; empty if they are not"
-    for x in [o for o in replay.inputs if o.ndim > 1 and o.dtype != torch.bool and y.ndim and y.numel()]:
-        alike = x.is_floating_point() == y.is_floating_point()
-        for dim in (1, 0):
-            if alike and (found := _as_sequence(replay, x, y, dim)): return found
-        if (alike or x.is_floating_point()) and (found := _as_column(replay, x, y)): return found
-    return {}
+    if not y.ndim or not y.numel(): return {}
+    rows = [x for x in replay.inputs if x.ndim > 1 and x.dtype != torch.bool]
+    return next(filter(None, (_found_in(replay, x, y) for x in rows)), {})
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0031
 _MIN_PLACES = 5
@@ -236,22 +258,23 @@ def _between(x, dim, change):
     res.narrow(dim, 1, k).copy_(inner.flip(dim) if change == 'reversed' else inner.roll(1, 1 - dim))
     return res
 
+def _share_unmoved(replay, x, dim):
+    "Of the sequences of an input, time being this dimension; None if the words between don't matter"
+    t, n = x.shape[dim], x.shape[1 - dim]
+    if t < _MIN_PLACES or n < 2: return None
+    moved = [replay.moved((x, _between(x, dim, o))) for o in ('other', 'reversed')]
+    other, reversed_ = (None if o is None else _last(o, n, t, dim) for o in moved)
+    if other is None or reversed_ is None or other.double().mean() < .5: return None
+    return 1 - float(reversed_.double().mean())
+
 def order_unused(
     replay,  # `Replay`
 ):
     "Share of sequences whose last prediction stays when their words are reversed; None if it can't be said"
-    whole = [x for x in replay.inputs if x.ndim == 2 and not x.is_floating_point() and x.dtype != torch.bool]
     if not replay.attends or replay.preds is None: return None
-    for x in whole:
-        for dim in (1, 0):
-            t, n = x.shape[dim], x.shape[1 - dim]
-            if t < _MIN_PLACES or n < 2: continue
-            moved = [replay.moved((x, _between(x, dim, o))) for o in ('other', 'reversed')]
-            if any(o is None for o in moved): continue
-            other, reversed_ = (_last(o, n, t, dim) for o in moved)
-            if other is None or other.double().mean() < .5: continue  # the words between don't matter
-            return 1 - float(reversed_.double().mean())
-    return None
+    words = [x for x in replay.inputs if x.ndim == 2 and not x.is_floating_point() and x.dtype != torch.bool]
+    found = (_share_unmoved(replay, x, dim) for x in words for dim in (1, 0))
+    return next((o for o in found if o is not None), None)
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0035
 ASKED_AFTER = 10  # training batches

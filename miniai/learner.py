@@ -47,7 +47,8 @@ class Learner(Loop):
     def passes(self)->list:
         "(module, arguments, those by name) of the batch's forward pass; none where `predict` is custom"
         found = {getattr(f, '__func__', f) for f in self.listeners('predict')}
-        return [(self.model, self.inputs, {})] if found and found <= {TrainLearner.predict, TrainCB.predict} else []
+        plain = found and found <= {TrainLearner.predict, TrainCB.predict}
+        return [(self.model, self.inputs, {})] if plain else []
 
     def resuming(self, folder):
         raise ImportError(f'fit(resume={folder!r}) needs miniai.checkpoint: import it first')

@@ -84,7 +84,7 @@ class _Compared:
         if self.found is None and name in LOSS_NAMES: self.found = args[0] if args else kwargs.get('input')
 
 class _Attention:
-    "Whether positions attend to each other: a softmax in more than two dimensions, or a function of attention"
+    "Whether positions attend to each other: a softmax in three dimensions or more, or PyTorch's attention"
     NAMES = 'scaled_dot_product_attention', 'multi_head_attention_forward'
     found = False
     def before(self, name, args, kwargs):

@@ -135,7 +135,7 @@ class Batches:
     broadcast: tuple = (
         None  # shapes of predictions and targets, if the loss compares each with each
     )
-    fed: dict = field(default_factory=dict)  # loss function: what it is given, if it wants something else (`misfed`)
+    fed: dict = field(default_factory=dict)  # loss function: what it is given, if it wants something else
     pairs: tuple = None  # shapes whose arithmetic gave a value for each pair of samples
     equal: np.ndarray = _none()  # (looks,) bool: whether all rows of the inputs were the same
     eval_mode: int = None  # first batch with a dropout or batch norm layer in evaluation mode
@@ -297,7 +297,7 @@ class Structure:
     counted: float = 1.0  # share of places with a target, up to the last one of a sequence
     reached: float = 0.0  # share of predictions that change with the input that is their target
     earlier: bool = False  # whether predictions for earlier places change as well
-    unordered: float = None  # share of sequences whose last prediction stays when they are reversed; None: not asked
+    unordered: float = None  # share of texts whose last prediction stays when they are reversed; None: not asked
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00009
 LEARNS, KNOWS = .4, .9  # skill from which a run learns; from which its predictions know nearly all

@@ -129,7 +129,8 @@ class Signals:
                          m.register_forward_hook(self._ended, with_kwargs=True, always_call=True)]
     def _loading(self, m, given, prefix, *_):
         own = {prefix + nm: p for nm, p in m.named_parameters()}
-        same = own and all(isinstance(t := given.get(nm), torch.Tensor) and t.data_ptr() == p.data_ptr() for nm, p in own.items())
+        pairs = [(given.get(nm), p) for nm, p in own.items()]
+        same = own and all(torch.is_tensor(t) and t.data_ptr() == p.data_ptr() for t, p in pairs)
         if same and self._is_told(): self.tell('own_weights_given', m)
     def _loaded(self, m, keys):
         if self._is_told(): self.tell('weights_loaded', m)

@@ -123,7 +123,9 @@ _MOSTLY = .5  # of the batches that are looked at
 def same_samples(run):
     equal = run.batches.equal
     if not len(equal) or equal.mean() <= _MOSTLY: return
-    yield Finding(0, f'in {equal.mean():.0%} of {len(equal)} batches, all samples were the same', None, float(equal.mean()), loss_curve(run))
+    share = float(equal.mean())
+    seen = f'in {share:.0%} of {len(equal)} batches, all samples were the same'
+    yield Finding(0, seen, None, share, loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/data.ipynb #d5e006bc
 DEVIATIONS = 10                 # standard deviations of chi-square above its mean, far beyond chance

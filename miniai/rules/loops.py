@@ -184,8 +184,8 @@ def moves_curve(run, name):
     'make the optimizer after the model is complete, from all of model.parameters()',
     fact=True,
     stage='settings',
-    when="a weight tensor that could train isn't known to the optimizer, and doesn't move; or has a gradient, and "
-         'model.parameters() lacks it',
+    when="a weight tensor that could train isn't known to the optimizer, and doesn't move; or has a "
+         'gradient, and model.parameters() lacks it',
 )
 def not_in_optimizer(run):
     up = run.updates
@@ -207,8 +207,9 @@ def not_in_optimizer(run):
 
 def _not_registered(run):
     names = run.updates.unregistered
-    seen = f'{len(names)} tensors have gradients, and model.parameters() does not know them: {", ".join(names[:4])}'
-    return Finding(0, seen, names[0], len(names)/(len(names) + len(run.updates.names)), loss_curve(run), '' if run.learns else 'critical',
+    seen, n = f'{len(names)} tensors have gradients, and model.parameters() does not know them', len(names)
+    return Finding(0, f'{seen}: {", ".join(names[:4])}', names[0], n/(n + len(run.updates.names)),
+                   loss_curve(run), '' if run.learns else 'critical',
                    'layers in a plain list or dict, or a tensor that is no nn.Parameter',
                    'nn.ModuleList or nn.ModuleDict for layers, nn.Parameter for tensors')
 

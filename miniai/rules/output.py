@@ -30,9 +30,10 @@ from ..run import loss_curve
 def shape_mismatch(run):
     if not run.batches.broadcast and run.batches.pairs:
         column, row = run.batches.pairs
-        seen = f'arithmetic of shapes {column} and {row} gives a value for each pair of samples, ({column[0]}, {column[0]})'
-        yield Finding(0, seen, curve=loss_curve(run), cause='shapes that differ, and arithmetic that broadcasts one over the other',
-                      advice='give both the same shape, with squeeze(1) or unsqueeze(1)')
+        seen = f'arithmetic of shapes {column} and {row} gives a value for each pair of samples'
+        cause = 'shapes that differ, and arithmetic that broadcasts one over the other'
+        advice = 'give both the same shape, with squeeze(1) or unsqueeze(1)'
+        yield Finding(0, seen, curve=loss_curve(run), cause=cause, advice=advice)
     if not run.batches.broadcast: return
     preds, targets = run.batches.broadcast
     advice = (
@@ -112,9 +113,11 @@ def double_softmax(run):
             advice='return the logits; leave the sigmoid out of the model',
         )
     elif fed.get('cross_entropy') == MISFED[1]:
-        yield Finding(0, 'what cross_entropy is given are probabilities already: each row sums to 1', None, 1.0, curve)
+        seen = 'what cross_entropy is given are probabilities already: each row sums to 1'
+        yield Finding(0, seen, None, 1.0, curve)
     elif fed.get('binary_cross_entropy_with_logits') == MISFED[1]:
-        yield Finding(0, 'what binary_cross_entropy_with_logits is given lies between 0 and 1', None, 1.0, curve,
+        seen = 'what binary_cross_entropy_with_logits is given lies between 0 and 1'
+        yield Finding(0, seen, None, 1.0, curve,
                       cause='binary cross entropy with logits takes the sigmoid itself, so it is taken twice',
                       advice='return the logits; leave the sigmoid out of the model')
 
@@ -289,8 +292,9 @@ def output_mismatch(run):
             return
     for nm in _WANT_LOGARITHMS:
         if given := run.batches.fed.get(nm):
-            yield Finding(0, f'{nm} is given {given}', curve=loss_curve(run), cause=f'{nm} wants log-probabilities as its first argument',
-                          advice='log_softmax over the classes at the end of the model')
+            cause = f'{nm} wants log-probabilities as its first argument'
+            advice = 'log_softmax over the classes at the end of the model'
+            yield Finding(0, f'{nm} is given {given}', curve=loss_curve(run), cause=cause, advice=advice)
             return
 
 _WANT_LOGARITHMS = 'nll_loss', 'kl_div'

@@ -228,7 +228,8 @@ _FEW_LOOKS = 3
 def not_copied(run):
     at = run.calls.not_copied
     if at is None: return
-    yield Finding(at - 1, f'after {at} batches, load_state_dict was given the own tensors of the model: nothing was restored', None, at, loss_curve(run))
+    seen = f'after {at} batches, load_state_dict was given the own tensors of the model: nothing was restored'
+    yield Finding(at - 1, seen, None, at, loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070046
 @rule(

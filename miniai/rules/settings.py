@@ -25,7 +25,8 @@ NEARLY_ZERO = 1e-3  # of the highest learning rate
     'step it once an epoch (EpochSchedCB), or give it the length of the run in batches',
     stage='settings',
     when='before half of the batches, the learning rate is below a thousandth of its highest, for '
-         'good, milder where the model learns; or after fifty batches it has not reached half of the highest that is planned',
+         'good, milder where the model learns; or after fifty batches it has not reached half of the highest '
+         'that is planned',
 )
 def schedule(run):
     yield from _never_up(run)
@@ -55,7 +56,7 @@ def _never_up(run):
     "A warm-up that is stepped too seldom, as OneCycleLR once an epoch"
     top, planned = np.nanmax(run.lr, initial=0), run.setup.max_lr
     if planned is None or len(run.lr) < _LONG or top >= _UP*planned: return
-    seen = f'after {len(run.lr)} batches the learning rate has come to {top:.3g}, and {planned:.3g} is planned as its highest'
+    seen = f'after {len(run.lr)} batches the learning rate has come to {top:.3g}, of {planned:.3g} as planned'
     yield Finding(0, seen, None, float(top/planned), rate_curve(run), 'warning',
                   'the scheduler is stepped less often than it was told, as OneCycleLR once an epoch',
                   'call scheduler.step() after each opt.step(); or give total_steps as it is stepped')

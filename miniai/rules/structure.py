@@ -14,8 +14,8 @@ from ..run import loss_curve
     'mixed_samples',
     'warning',
     'the prediction for a sample depends on the other samples of its batch',
-    'look for a softmax, mean, view or reshape that takes the first dimension for another, and for a recurrent '
-    'layer or attention without batch_first=True',
+    'look for a softmax, mean, view or reshape that takes the first dimension for another, and for a '
+    'recurrent layer or attention without batch_first=True',
     fact=True,
     stage='forward',
     when='in evaluation mode, predictions change when another sample of the batch is replaced',
@@ -41,25 +41,28 @@ def _copies(s):
     'leave the target out of the inputs',
     fact=True,
     stage='data',
-    when='the targets are a column of the inputs, the inputs themselves or the next ones, and predictions change with them',
+    when='the targets are a column of the inputs, the inputs themselves or the next ones, and predictions '
+         'change with them',
 )
 def target_seen(run):
     s, curve = run.structure, loss_curve(run)
     if s.reached <= _MOST: return
     if s.column is not None:
-        seen = f'number {s.column} of the inputs of a sample is its target, and the predictions change with it'
-        yield Finding(0, seen, None, s.reached, curve, advice='leave it out of the inputs; a window of a time series has to '
-                                                             'end before the value that is predicted')
+        seen = f'number {s.column} of the inputs of a sample is its target, and predictions change with it'
+        advice = 'leave it out; a window of a time series has to end before the value that is predicted'
+        yield Finding(0, seen, None, s.reached, curve, advice=advice)
     elif _copies(s):
-        yield Finding(0, 'each target is the input at its own place, and the prediction changes with it', None, s.reached, curve,
-                      cause='the targets are the inputs, so the model copies',
-                      advice='shift them by one: inputs x[:, :-1], targets x[:, 1:]; words to be guessed have to be '
-                             'masked in the inputs')
+        seen = 'each target is the input at its own place, and the prediction changes with it'
+        cause = 'the targets are the inputs, so the model copies'
+        advice = ('shift them by one: inputs x[:, :-1], targets x[:, 1:]; words to be guessed have to be masked '
+                  'in the inputs')
+        yield Finding(0, seen, None, s.reached, curve, cause=cause, advice=advice)
     elif s.shift:
-        yield Finding(0, f'each target is the input {_places(s.shift)} on, and the prediction changes with it', None, s.reached, curve,
-                      cause='the model looks ahead: attention without a causal mask, a recurrent layer in both '
-                            'directions, a convolution that is centred',
-                      advice='is_causal=True or a causal mask; one direction; padding on the left only')
+        seen = f'each target is the input {_places(s.shift)} on, and the prediction changes with it'
+        cause = ('the model looks ahead: attention without a causal mask, a recurrent layer in both directions, '
+                 'a convolution that is centred')
+        advice = 'is_causal=True or a causal mask; one direction; padding on the left only'
+        yield Finding(0, seen, None, s.reached, curve, cause=cause, advice=advice)
 
 def _places(n): return f"{n} {'place' if n == 1 else 'places'}"
 
@@ -89,10 +92,12 @@ _ALL = .95  # of the sequences
     'add an encoding of the positions to the embeddings, or rotary positions to the attention',
     fact=True,
     stage='forward',
-    when='a model with attention gives the same when the words of a text are reversed, except the first and the last',
+    when='a model with attention gives the same when the words of a text are reversed, except the first '
+         'and the last',
 )
 def order_unknown(run):
     share = run.structure.unordered
     if share is None or share < _ALL: return
-    seen = f'reversing the words between the first and the last leaves the last prediction as it is, in {share:.0%} of the texts'
+    seen = 'reversing the words between the first and the last leaves the last prediction as it is, in '
+    seen += f'{share:.0%} of the texts'
     yield Finding(0, seen, None, share, loss_curve(run))
