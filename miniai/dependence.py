@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ROUNDING', 'ASKED_AFTER', 'MAX_WEIGHTS', 'still', 'Replay', 'replaced', 'others_moved', 'relates', 'other_samples',
-           'target_among', 'order_unused', 'dependence', 'DependenceCB']
+           'target_among', 'order_unused', 'padding_of', 'padding_counted', 'padding_seen', 'inputs_unused',
+           'dependence', 'DependenceCB']
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0004
 import math
@@ -55,7 +56,7 @@ class Replay:
         with keep_random(), torch.no_grad(), Functions() as seen:
             set_random_states(self.states)
             out = self.model(*args, **kwargs)
-        self.attends = seen.attends
+        self.attends, self.computes_loss = seen.attends, seen.compared is not None
         return main_tensor(out if seen.compared is None else seen.compared)
 
     def moved(self, *changes):
@@ -276,6 +277,78 @@ def order_unused(
     found = (_share_unmoved(replay, x, dim) for x in words for dim in (1, 0))
     return next((o for o in found if o is not None), None)
 
+# %% ../nbs/looking/05_dependence.ipynb #de9e0051
+_MIN_PADDING = .05  # of all places
+
+def padding_of(
+    x,  # (n, t) whole numbers, or (n, t, k) numbers
+):
+    "Which places are padding, (n, t); None if there is none"
+    if x.ndim != (3 if x.is_floating_point() else 2) or min(x.shape) < 1: return None
+    same = (x == 0).all(-1) if x.is_floating_point() else x == x[:, -1].mode().values
+    at_end = same.flip(1).cumprod(1).flip(1).bool()
+    lengths = at_end.sum(1)
+    other_places = bool((same & ~at_end).any()) or bool((lengths == x.shape[1]).any())
+    if other_places or len(lengths.unique()) < 2 or at_end.double().mean() < _MIN_PADDING: return None
+    return at_end
+
+# %% ../nbs/looking/05_dependence.ipynb #de9e0053
+def _setting(loss_func, name):
+    "Of a loss function of PyTorch's: an attribute of a module, a keyword of a partial"
+    return getattr(loss_func, name, getattr(loss_func, 'keywords', {}).get(name))
+
+def _is_left_out(label, loss_func):
+    "Whether a loss function leaves a label out"
+    weight = _setting(loss_func, 'weight')
+    return label < 0 or label == _setting(loss_func, 'ignore_index') or weight is not None and weight[label] == 0
+
+def padding_counted(
+    x, y,       # inputs, targets
+    loss_func,  # of PyTorch's, with its settings
+)->float:
+    "Share of the targets that are padding, though the loss counts them; 0 if none are"
+    if y.is_floating_point() or x.ndim < 2 or _setting(loss_func, 'reduction') == 'none': return 0.
+    for t in (x.shape[1], x.shape[1] - 1):
+        places = _grid(y, len(x), t, 1) if y.numel() == len(x)*t else None
+        padding = None if places is None or t < 2 else padding_of(places[..., 0])
+        if padding is None: continue
+        return 0. if _is_left_out(int(places[padding][0]), loss_func) else float(padding.double().mean())
+    return 0.
+
+def padding_seen(
+    replay,  # `Replay`
+)->float:
+    "Share of the padded samples whose predictions, for other places, change with the padding; None: no padding"
+    for x in replay.inputs:
+        if x.dtype == torch.bool or (padding := padding_of(x)) is None: continue
+        filled = x.clone()
+        filled[padding] = x[:, :1].expand_as(x)[padding]  # the first word, again
+        moved, (n, t) = replay.moved((x, filled)), padding.shape
+        if moved is None or not moved.ndim or len(moved) not in (n, n*t): return None
+        places = _grid(moved, n, t, 1)
+        rows = moved.reshape(n, -1).any(1) if places is None else (places.any(-1) & ~padding).any(1)
+        return float(rows[padding.any(1)].double().mean())
+    return None
+
+# %% ../nbs/looking/05_dependence.ipynb #de9e0057
+_MANY = 8  # samples that have the same number
+
+def inputs_unused(
+    replay,    # `Replay`
+    targets=(),  # of the batch: a model may take them, for its loss
+)->tuple:
+    "Positions, from 1, of inputs that change no prediction; of those that are 0 for all samples"
+    if replay.preds is None or len(replay.inputs) < 2: return (), ()
+    unused, zeros = [], []
+    for k, x in enumerate(replay.inputs, 1):
+        if any(torch.is_tensor(y) and y.shape == x.shape and torch.equal(x, y) for y in targets): continue
+        if x.ndim == 1 and len(x) >= _MANY and x.dtype != torch.bool and not x.any(): zeros.append(k)
+        other = x.roll(1, 0)
+        if replay.computes_loss or torch.equal(other, x): continue  # it may be there for the loss
+        moved = replay.moved((x, other))
+        if moved is not None and not moved.any(): unused.append(k)
+    return tuple(unused), tuple(zeros)
+
 # %% ../nbs/looking/05_dependence.ipynb #de9e0035
 ASKED_AFTER = 10  # training batches
 MAX_WEIGHTS = 50_000_000
@@ -289,6 +362,7 @@ def _can_be_asked(models):
 def dependence(
     passes,   # (module, arguments, by name) of each forward pass of a batch
     targets,  # of that batch: a tuple
+    loss_func=None,  # that they were given to
 )->dict:
     "What depends on what, as fields of a `Structure`"
     res = {}
@@ -299,7 +373,19 @@ def dependence(
         if others > res.get('others', (0, 0)): res['others'] = others
         if unused is not None: res['unordered'] = unused
         if targets and isinstance(targets[0], torch.Tensor): res.update(target_among(replay, targets[0]))
+        res.update(_of_inputs(replay, targets, loss_func))
     return res
+
+def _of_inputs(replay, targets, loss_func):
+    "Of padding, and of inputs that don't matter"
+    found, (unused, zeros) = {}, inputs_unused(replay, targets)
+    if (seen := padding_seen(replay)) is not None: found['padding'] = seen
+    if targets and isinstance(targets[0], torch.Tensor):
+        found['padded'] = max((padding_counted(x, targets[0], loss_func) for x in replay.inputs), default=0.)
+    name = type(replay.model).__name__
+    for nm, places in (('unused_inputs', unused), ('zero_inputs', zeros)):
+        if places: found[nm] = tuple(f'input {k} of {name}' for k in places)
+    return {nm: o for nm, o in found.items() if o or nm == 'padding'}
 
 class DependenceCB(Callback):
     "Asks once in a run, on a copy, what depends on what"
@@ -309,5 +395,5 @@ class DependenceCB(Callback):
         if not learn.training or self.n > ASKED_AFTER: return
         self.n += 1
         if self.n != ASKED_AFTER: return
-        try: self.found = dependence(learn.passes, learn.targets)
+        try: self.found = dependence(learn.passes, learn.targets, learn.loss_func)
         except Exception: self.found = {}  # a model that can't be copied or called again

@@ -298,6 +298,10 @@ class Structure:
     reached: float = 0.0  # share of predictions that change with the input that is their target
     earlier: bool = False  # whether predictions for earlier places change as well
     unordered: float = None  # share of texts whose last prediction stays when they are reversed; None: not asked
+    padding: float = None  # share of padded samples whose predictions change with the padding; None: no padding
+    padded: float = 0.0  # share of the targets that are padding, and count in the loss
+    unused_inputs: tuple = ()  # inputs that change no prediction
+    zero_inputs: tuple = ()  # inputs that are 0 for each sample
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00009
 LEARNS, KNOWS = .4, .9  # skill from which a run learns; from which its predictions know nearly all
