@@ -12,7 +12,7 @@ from collections import Counter, deque
 from functools import partial
 import numpy as np, torch
 from .core import batch_size, main_tensor, map_nested, patch
-from .listen import mixes
+from .listen import mixes_samples_or_within
 from .learner import CANCELS
 from .loop import in_order
 from .run import Calls
@@ -188,7 +188,7 @@ class CallRecord:
     def note_view(self, outs, preds):
         "Whether what the loss is given is an output, viewed with other dimensions in another order"
         preds = main_tensor(preds)
-        if preds is None or not preds.is_contiguous(): return
+        if preds is None: return
         found = [_mixed_view(o, preds) for o in map(_first_tensor, outs) if o is not None]
         self.viewed = next(filter(None, found), self.viewed)
 
@@ -210,8 +210,9 @@ class CallRecord:
         if self.n % LOOK_EVERY == 0: self.kept.append(self.n_alive())
 
 def _mixed_view(out, preds):
-    same = out.is_contiguous() and out.data_ptr() == preds.data_ptr() and out.shape[:1] == preds.shape[:1]
-    return (tuple(out.shape), tuple(preds.shape)) if same and mixes(out.shape[1:], preds.shape[1:]) else ()
+    before, after, same = tuple(out.shape), tuple(preds.shape), out.data_ptr() == preds.data_ptr()
+    same = same and out.is_contiguous() and preds.is_contiguous()
+    return (before, after) if same and mixes_samples_or_within(before, after) else ()
 
 # %% ../nbs/diagnosis/calls.ipynb #77a70015
 def _row_sums(x, factors):

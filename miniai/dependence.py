@@ -61,7 +61,8 @@ class Replay:
 
     def moved(self, *changes):
         "Which predictions change with these inputs, as a tensor of bool; None if nothing can be said"
-        a, b = self.preds, self(*changes)
+        try: a, b = self.preds, self(*changes)
+        except Exception: return None  # these inputs are none that the model takes, as lengths in another order
         if a is None or b is None or a.shape != b.shape or a.isnan().any() or b.isnan().any(): return None
         size = a[a.isfinite()].abs().max() if a.isfinite().any() else 0
         return (a != b) & ~((a - b).abs() <= ROUNDING*size)
@@ -86,7 +87,9 @@ def others_moved(
     "How many other rows of the predictions move with the first row; None if they have no such rows"
     n = x.shape[dim]
     alike = [t for t in replay.inputs if t.ndim > dim and t.shape[dim] == n]
-    moved = replay.moved(*((t, replaced(t, dim, 0, t.select(dim, n//2))) for t in alike))
+    def moved_with(inputs): return replay.moved(*((t, replaced(t, dim, 0, t.select(dim, n//2))) for t in inputs))
+    moved = moved_with(alike)
+    if moved is None and len(alike) > 1: moved = moved_with([x])  # as where lengths have to be sorted
     if moved is None or moved.ndim <= dim or moved.shape[dim] != n: return None
     return int(moved.transpose(0, dim).reshape(n, -1).any(1)[1:].sum())
 
@@ -333,21 +336,27 @@ def padding_seen(
 # %% ../nbs/looking/05_dependence.ipynb #de9e0057
 _MANY = 8  # samples that have the same number
 
+def _share_moved(replay, x):
+    "Of the samples whose input is exchanged for another's, how many predictions change; None: not known"
+    other = x.roll(1, 0)
+    moved = None if torch.equal(other, x) else replay.moved((x, other))
+    if moved is None or not moved.ndim: return None
+    if len(moved) != len(x): return float(moved.any())
+    changed = (other != x).reshape(len(x), -1).any(1)
+    return float(moved.reshape(len(x), -1).any(1)[changed].double().mean())
+
 def inputs_unused(
     replay,    # `Replay`
     targets=(),  # of the batch: a model may take them, for its loss
 )->tuple:
-    "Positions, from 1, of inputs that change no prediction; of those that are 0 for all samples"
-    if replay.preds is None or len(replay.inputs) < 2: return (), ()
-    unused, zeros = [], []
-    for k, x in enumerate(replay.inputs, 1):
-        if any(torch.is_tensor(y) and y.shape == x.shape and torch.equal(x, y) for y in targets): continue
-        if x.ndim == 1 and len(x) >= _MANY and x.dtype != torch.bool and not x.any(): zeros.append(k)
-        other = x.roll(1, 0)
-        if replay.computes_loss or torch.equal(other, x): continue  # it may be there for the loss
-        moved = replay.moved((x, other))
-        if moved is not None and not moved.any(): unused.append(k)
-    return tuple(unused), tuple(zeros)
+    "Positions, from 1, of inputs that change few predictions, with their share; of those that are 0 for all samples"
+    def is_target(x): return any(torch.is_tensor(y) and y.shape == x.shape and torch.equal(x, y) for y in targets)
+    def is_zero(x): return x.ndim == 1 and len(x) >= _MANY and x.dtype != torch.bool and not x.any()
+    inputs = {k: x for k, x in enumerate(replay.inputs, 1) if not is_target(x)}
+    zeros = tuple(k for k, x in inputs.items() if is_zero(x) and len(replay.inputs) > 1)
+    if replay.preds is None or replay.computes_loss: return {}, zeros  # an input may be there for the loss
+    shares = {k: _share_moved(replay, x) for k, x in inputs.items()}
+    return {k: o for k, o in shares.items() if o is not None and o < .5}, zeros
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0035
 ASKED_AFTER = 10  # training batches
@@ -383,8 +392,8 @@ def _of_inputs(replay, targets, loss_func):
     if targets and isinstance(targets[0], torch.Tensor):
         found['padded'] = max((padding_counted(x, targets[0], loss_func) for x in replay.inputs), default=0.)
     name = type(replay.model).__name__
-    for nm, places in (('unused_inputs', unused), ('zero_inputs', zeros)):
-        if places: found[nm] = tuple(f'input {k} of {name}' for k in places)
+    found['unused_inputs'] = tuple((f'input {k} of {name}', share) for k, share in unused.items())
+    found['zero_inputs'] = tuple(f'input {k} of {name}' for k in zeros)
     return {nm: o for nm, o in found.items() if o or nm == 'padding'}
 
 class DependenceCB(Callback):

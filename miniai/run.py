@@ -300,7 +300,7 @@ class Structure:
     unordered: float = None  # share of texts whose last prediction stays when they are reversed; None: not asked
     padding: float = None  # share of padded samples whose predictions change with the padding; None: no padding
     padded: float = 0.0  # share of the targets that are padding, and count in the loss
-    unused_inputs: tuple = ()  # inputs that change no prediction
+    unused_inputs: tuple = ()  # (input, share of the predictions that change with it), of those that change few
     zero_inputs: tuple = ()  # inputs that are 0 for each sample
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00009

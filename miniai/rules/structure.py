@@ -144,9 +144,11 @@ def padding_seen(run):
     'look in forward for where it should come in, and in the loop for what is passed',
     fact=True,
     stage='forward',
-    when='no prediction changes when an input is exchanged between samples; or one number for each sample is 0 for all',
+    when='most predictions stay when an input is exchanged between samples; or one number for each sample is 0 for all',
 )
 def unused_input(run):
-    s = run.structure
-    for names, says in ((s.unused_inputs, 'no prediction changes with'), (s.zero_inputs, 'zero for every sample:')):
-        if names: yield Finding(0, f'{says} {", ".join(names)}', None, float(len(names)), loss_curve(run))
+    s, curve = run.structure, loss_curve(run)
+    for name, share in s.unused_inputs:
+        seen = f'{1 - share:.0%} of the predictions stay when {name} is exchanged for that of another sample'
+        yield Finding(0, seen, None, share, curve)
+    if s.zero_inputs: yield Finding(0, f'zero for every sample: {", ".join(s.zero_inputs)}', None, 0.0, curve)
