@@ -1316,6 +1316,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'miniai.record._note_values': ('diagnosis/record.html#_note_values', 'miniai/record.py'),
                                'miniai.record._one_each': ('diagnosis/record.html#_one_each', 'miniai/record.py'),
                                'miniai.record.broadcasts': ('diagnosis/record.html#broadcasts', 'miniai/record.py'),
+                               'miniai.record.data_input': ('diagnosis/record.html#data_input', 'miniai/record.py'),
                                'miniai.record.has_custom_loss': ('diagnosis/record.html#has_custom_loss', 'miniai/record.py'),
                                'miniai.record.has_custom_step': ('diagnosis/record.html#has_custom_step', 'miniai/record.py'),
                                'miniai.record.is_activation': ('diagnosis/record.html#is_activation', 'miniai/record.py'),

@@ -62,7 +62,7 @@ class Replay:
     def moved(self, *changes):
         "Which predictions change with these inputs, as a tensor of bool; None if nothing can be said"
         try: a, b = self.preds, self(*changes)
-        except Exception: return None  # these inputs are none that the model takes, as lengths in another order
+        except Exception: return None  # the model doesn't take these inputs, as lengths in another order
         if a is None or b is None or a.shape != b.shape or a.isnan().any() or b.isnan().any(): return None
         size = a[a.isfinite()].abs().max() if a.isfinite().any() else 0
         return (a != b) & ~((a - b).abs() <= ROUNDING*size)
@@ -87,7 +87,7 @@ def others_moved(
     "How many other rows of the predictions move with the first row; None if they have no such rows"
     n = x.shape[dim]
     alike = [t for t in replay.inputs if t.ndim > dim and t.shape[dim] == n]
-    def moved_with(inputs): return replay.moved(*((t, replaced(t, dim, 0, t.select(dim, n//2))) for t in inputs))
+    def moved_with(ts): return replay.moved(*((t, replaced(t, dim, 0, t.select(dim, n//2))) for t in ts))
     moved = moved_with(alike)
     if moved is None and len(alike) > 1: moved = moved_with([x])  # as where lengths have to be sorted
     if moved is None or moved.ndim <= dim or moved.shape[dim] != n: return None
@@ -303,7 +303,8 @@ def _setting(loss_func, name):
 def _is_left_out(label, loss_func):
     "Whether a loss function leaves a label out"
     weight = _setting(loss_func, 'weight')
-    return label < 0 or label == _setting(loss_func, 'ignore_index') or weight is not None and weight[label] == 0
+    ignored = label < 0 or label == _setting(loss_func, 'ignore_index')
+    return ignored or weight is not None and weight[label] == 0
 
 def padding_counted(
     x, y,       # inputs, targets
@@ -321,7 +322,7 @@ def padding_counted(
 def padding_seen(
     replay,  # `Replay`
 )->float:
-    "Share of the padded samples whose predictions, for other places, change with the padding; None: no padding"
+    "Share of the padded samples whose predictions for other places change with it; None: no padding"
     for x in replay.inputs:
         if x.dtype == torch.bool or (padding := padding_of(x)) is None: continue
         filled = x.clone()
@@ -349,8 +350,9 @@ def inputs_unused(
     replay,    # `Replay`
     targets=(),  # of the batch: a model may take them, for its loss
 )->tuple:
-    "Positions, from 1, of inputs that change few predictions, with their share; of those that are 0 for all samples"
-    def is_target(x): return any(torch.is_tensor(y) and y.shape == x.shape and torch.equal(x, y) for y in targets)
+    "Positions, from 1, of inputs that change few predictions, and their share; of those that are always 0"
+    def same(x, y): return torch.is_tensor(y) and y.shape == x.shape and torch.equal(x, y)
+    def is_target(x): return any(same(x, y) for y in targets)
     def is_zero(x): return x.ndim == 1 and len(x) >= _MANY and x.dtype != torch.bool and not x.any()
     inputs = {k: x for k, x in enumerate(replay.inputs, 1) if not is_target(x)}
     zeros = tuple(k for k, x in inputs.items() if is_zero(x) and len(replay.inputs) > 1)

@@ -182,5 +182,5 @@ def mixes_samples_or_within(
     before, after,  # shapes, the first dimension being that of the samples
 )->bool:
     "Whether a reshape mixes dimensions within the samples, or takes the second dimension for the first"
-    swapped = len(before) == len(after) > 1 and before[0] != before[1] and after == (*before[1::-1], *before[2:])
+    swapped = len(before) > 1 and before[0] != before[1] and after == (*before[1::-1], *before[2:])
     return swapped or before[:1] == after[:1] and mixes(before[1:], after[1:])

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MAX_SAMPLES', 'MIN_SAMPLES', 'MAX_VALUES', 'MAX_SCALES', 'MAX_OUTPUTS', 'MAX_MAPS', 'SIGNAL_SAMPLES', 'KEEP_FIRST',
-           'KEEP_LAST', 'Looks', 'broadcasts', 'some', 'has_custom_step', 'has_custom_loss', 'is_norm', 'BatchRecord',
-           'is_class_map', 'is_bounded', 'is_activation', 'EpochRecord', 'setup_of', 'DiagnoseCB', 'EARLY',
-           'UpdateRecord', 'looks_new', 'usual_size', 'weight_tensors']
+           'KEEP_LAST', 'Looks', 'broadcasts', 'some', 'data_input', 'has_custom_step', 'has_custom_loss', 'is_norm',
+           'BatchRecord', 'is_class_map', 'is_bounded', 'is_activation', 'EpochRecord', 'setup_of', 'DiagnoseCB',
+           'EARLY', 'UpdateRecord', 'looks_new', 'usual_size', 'weight_tensors']
 
 # %% ../nbs/diagnosis/05_record.ipynb #12a00004
 import math, warnings
@@ -82,6 +82,16 @@ def some(
     if t is None or t.ndim < 2: return t
     return t[:min(MAX_SAMPLES, max(MIN_SAMPLES, MAX_VALUES*len(t)//max(1, t.numel())))]
 
+def data_input(
+    inputs,  # of a model
+):
+    "The first floating-point input that holds data: beside words, no mask of (places, places); None if there is none"
+    found = []
+    map_nested(lambda t: found.append(t) or t, inputs)
+    x = main_tensor(inputs)
+    if x is None or not found or found[0].is_floating_point(): return x
+    return None if x.ndim > 1 and x.shape[0] == x.shape[1] else x
+
 def has_custom_step(
     learn,  # what is observed: see `Observed`
 ) -> bool:
@@ -126,7 +136,7 @@ class BatchRecord(Callback):
         if self.eval_mode is None and any(map(_in_eval_mode, learn.model.modules())):
             self.eval_mode = self.looks.n
         x, preds, y = (
-            main_tensor(learn.inputs),
+            data_input(learn.inputs),
             main_tensor(learn.preds),
             learn.targets[0] if learn.targets else None,
         )
@@ -335,7 +345,7 @@ class EpochRecord(Callback):
     def after_epoch(self, learn): self._over = True  # and nothing has ended it before
 
     def after_predict(self, learn):
-        x = main_tensor(learn.inputs)
+        x = data_input(learn.inputs)
         if not learn.training and x is not None and len(self.valid_inputs) < MAX_SCALES:
             self.valid_inputs.append(about_input(some(x)))
 

@@ -297,10 +297,10 @@ class Structure:
     counted: float = 1.0  # share of places with a target, up to the last one of a sequence
     reached: float = 0.0  # share of predictions that change with the input that is their target
     earlier: bool = False  # whether predictions for earlier places change as well
-    unordered: float = None  # share of texts whose last prediction stays when they are reversed; None: not asked
-    padding: float = None  # share of padded samples whose predictions change with the padding; None: no padding
+    unordered: float = None  # share of texts whose last prediction stays when reversed; None: not asked
+    padding: float = None  # share of padded samples whose predictions change with it; None: none are
     padded: float = 0.0  # share of the targets that are padding, and count in the loss
-    unused_inputs: tuple = ()  # (input, share of the predictions that change with it), of those that change few
+    unused_inputs: tuple = ()  # (input, share of the predictions that change with it), if few do
     zero_inputs: tuple = ()  # inputs that are 0 for each sample
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00009

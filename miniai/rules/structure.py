@@ -54,13 +54,13 @@ def target_seen(run):
     elif _copies(s):
         seen = 'each target is the input at its own place, and the prediction changes with it'
         cause = 'the targets are the inputs, so the model copies'
-        advice = ('shift them by one: inputs x[:, :-1], targets x[:, 1:]; words to be guessed have to be masked '
-                  'in the inputs')
+        advice = ('shift them by one: inputs x[:, :-1], targets x[:, 1:]; words to be guessed have to be '
+                  'masked in the inputs')
         yield Finding(0, seen, None, s.reached, curve, cause=cause, advice=advice)
     elif s.shift:
         seen = f'each target is the input {_places(s.shift)} on, and the prediction changes with it'
-        cause = ('the model looks ahead: attention without a causal mask, a recurrent layer in both directions, '
-                 'a convolution that is centred')
+        cause = ('the model looks ahead: attention without a causal mask, a recurrent layer in both '
+                 'directions, a convolution that is centred')
         advice = 'is_causal=True or a causal mask; one direction; padding on the left only'
         yield Finding(0, seen, None, s.reached, curve, cause=cause, advice=advice)
 
@@ -117,15 +117,16 @@ _MUCH = .1  # of the targets
 def padding_counted(run):
     share = run.structure.padded
     if share < _MUCH: return
-    yield Finding(0, f'{share:.0%} of the targets are padding, and the loss counts them', None, share, loss_curve(run))
+    seen = f'{share:.0%} of the targets are padding, and the loss counts them'
+    yield Finding(0, seen, None, share, loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0054
 @rule(
     'padding_seen',
     'note',
     'predictions depend on what stands in the padding',
-    'take the output at the last true place, leave padding out of means, give attention a key_padding_mask, pack sequences '
-    'for a recurrent layer',
+    'take the output at the last true place, leave padding out of means, give attention a '
+    'key_padding_mask, pack sequences for a recurrent layer',
     fact=True,
     stage='forward',
     when='the predictions for most padded samples change when other words are put into the padding',
@@ -144,7 +145,8 @@ def padding_seen(run):
     'look in forward for where it should come in, and in the loop for what is passed',
     fact=True,
     stage='forward',
-    when='most predictions stay when an input is exchanged between samples; or one number for each sample is 0 for all',
+    when='most predictions stay when an input is exchanged between samples; or one number for each sample is '
+         '0 for all',
 )
 def unused_input(run):
     s, curve = run.structure, loss_curve(run)
