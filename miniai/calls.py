@@ -70,6 +70,7 @@ class OpenBatch:
     def __init__(self, model, inputs, grad, data):
         self.called, self.inputs, self.data = [model], inputs, data  # models that were called; its data set
         self.grad, self.evaluated = grad, not model.training         # whether it may train; in which mode
+        self.drawn = False  # whether a loader has moved on for it
         self.outs, self.losses, self.told = deque(maxlen=MAX_CALLS), [], None
         self.passes = []  # the first forward passes: (module, arguments, those by name)
         self.backward, self.steps, self.scale, self.unscaled = 0, Counter(), None, False

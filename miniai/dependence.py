@@ -9,6 +9,7 @@ __all__ = ['ROUNDING', 'ASKED_AFTER', 'MAX_WEIGHTS', 'still', 'Replay', 'replace
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0004
 import math
+from itertools import product
 import torch
 from torch import nn
 from .core import copied, keep_random, main_tensor, map_nested, random_states, set_random_states
@@ -263,18 +264,19 @@ def _between(x, dim, change):
     return res
 
 def _share_unmoved(replay, x, dim):
-    "Of the sequences of an input, time being this dimension; None if the words between don't matter"
+    "Of the sequences of an input, time being this dimension; and whether each place has a prediction"
     t, n = x.shape[dim], x.shape[1 - dim]
     if t < _MIN_PLACES or n < 2: return None
     moved = [replay.moved((x, _between(x, dim, o))) for o in ('other', 'reversed')]
     other, reversed_ = (None if o is None else _last(o, n, t, dim) for o in moved)
     if other is None or reversed_ is None or other.double().mean() < .5: return None
-    return 1 - float(reversed_.double().mean())
+    per_place = _grid(replay.preds, n, t, dim) is not None
+    return 1 - float(reversed_.double().mean()), per_place
 
 def order_unused(
     replay,  # `Replay`
 ):
-    "Share of sequences whose last prediction stays when their words are reversed; None if it can't be said"
+    "Share of texts whose last prediction stays when reversed; whether places have one each; None: not known"
     if not replay.attends or replay.preds is None: return None
     words = [x for x in replay.inputs if x.ndim == 2 and not x.is_floating_point() and x.dtype != torch.bool]
     found = (_share_unmoved(replay, x, dim) for x in words for dim in (1, 0))
@@ -306,33 +308,43 @@ def _is_left_out(label, loss_func):
     ignored = label < 0 or label == _setting(loss_func, 'ignore_index')
     return ignored or weight is not None and weight[label] == 0
 
+def _turned(x, dim): return x if dim else x.transpose(0, 1)
+
 def padding_counted(
     x, y,       # inputs, targets
     loss_func,  # of PyTorch's, with its settings
 )->float:
     "Share of the targets that are padding, though the loss counts them; 0 if none are"
     if y.is_floating_point() or x.ndim < 2 or _setting(loss_func, 'reduction') == 'none': return 0.
-    for t in (x.shape[1], x.shape[1] - 1):
-        places = _grid(y, len(x), t, 1) if y.numel() == len(x)*t else None
-        padding = None if places is None or t < 2 else padding_of(places[..., 0])
+    for dim, less in product((1, 0), (0, 1)):  # time second, or first; a target less
+        n, t = x.shape[1 - dim], x.shape[dim] - less
+        places = _grid(y, n, t, dim) if t > 1 and y.numel() == n*t else None
+        padding = None if places is None else padding_of(places[..., 0])
         if padding is None: continue
-        return 0. if _is_left_out(int(places[padding][0]), loss_func) else float(padding.double().mean())
+        label = int(places[..., 0][padding][0])
+        return 0. if _is_left_out(label, loss_func) else float(padding.double().mean())
     return 0.
+
+def _seen_along(replay, x, dim):
+    "The same as `padding_seen`, of one input with time as this dimension"
+    turned = _turned(x, dim)
+    padding = None if x.dtype == torch.bool else padding_of(turned)
+    if padding is None: return None
+    filled = turned.clone()
+    filled[padding] = turned[:, :1].expand_as(turned)[padding]  # the first word, again
+    moved, (n, t) = replay.moved((x, _turned(filled, dim))), padding.shape
+    if moved is None or not moved.ndim: return None
+    places = _grid(moved, n, t, dim)
+    if places is None and len(moved) != n: return None
+    rows = moved.reshape(n, -1).any(1) if places is None else (places.any(-1) & ~padding).any(1)
+    return float(rows[padding.any(1)].double().mean())
 
 def padding_seen(
     replay,  # `Replay`
 )->float:
     "Share of the padded samples whose predictions for other places change with it; None: no padding"
-    for x in replay.inputs:
-        if x.dtype == torch.bool or (padding := padding_of(x)) is None: continue
-        filled = x.clone()
-        filled[padding] = x[:, :1].expand_as(x)[padding]  # the first word, again
-        moved, (n, t) = replay.moved((x, filled)), padding.shape
-        if moved is None or not moved.ndim or len(moved) not in (n, n*t): return None
-        places = _grid(moved, n, t, 1)
-        rows = moved.reshape(n, -1).any(1) if places is None else (places.any(-1) & ~padding).any(1)
-        return float(rows[padding.any(1)].double().mean())
-    return None
+    found = (_seen_along(replay, x, dim) for x in replay.inputs if x.ndim > 1 for dim in (1, 0))
+    return next((o for o in found if o is not None), None)
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0057
 _MANY = 8  # samples that have the same number
@@ -382,7 +394,7 @@ def dependence(
         replay = Replay(model, args, kwargs)
         others, unused = other_samples(replay), order_unused(replay)
         if others > res.get('others', (0, 0)): res['others'] = others
-        if unused is not None: res['unordered'] = unused
+        if unused is not None: res['unordered'], res['per_place'] = unused
         if targets and isinstance(targets[0], torch.Tensor): res.update(target_among(replay, targets[0]))
         res.update(_of_inputs(replay, targets, loss_func))
     return res

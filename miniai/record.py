@@ -85,7 +85,7 @@ def some(
 def data_input(
     inputs,  # of a model
 ):
-    "The first floating-point input that holds data: beside words, no mask of (places, places); None if there is none"
+    "The first floating-point input that holds data; beside words, no mask of (places, places)"
     found = []
     map_nested(lambda t: found.append(t) or t, inputs)
     x = main_tensor(inputs)

@@ -298,6 +298,7 @@ class Structure:
     reached: float = 0.0  # share of predictions that change with the input that is their target
     earlier: bool = False  # whether predictions for earlier places change as well
     unordered: float = None  # share of texts whose last prediction stays when reversed; None: not asked
+    per_place: bool = False  # whether each place of a text has a prediction of its own
     padding: float = None  # share of padded samples whose predictions change with it; None: none are
     padded: float = 0.0  # share of the targets that are padding, and count in the loss
     unused_inputs: tuple = ()  # (input, share of the predictions that change with it), if few do

@@ -99,9 +99,10 @@ def forward_begins(self:Follower, m, args, kwargs, grad):
         self.open.note_pass(m, args, kwargs)
         return self.open.called.append(m)
     self.close()
-    learn, self.moved = self.learn, False
+    learn, drawn, self.moved = self.learn, self.moved, False
     self.open = b = OpenBatch(m, (*args, *kwargs.values()), grad, self.data)
     b.note_pass(m, args, kwargs)
+    b.drawn = drawn
     b.live_layers = any(o.training for o in self.layers)
     learn.training, learn.inputs = grad, b.inputs
     if grad and self.is_seeded: self.calls.note_random()
@@ -295,19 +296,35 @@ def close(self:Follower):
     "The batch that is open is over"
     b, self.open = self.open, None
     if b is None: return
-    if b.backward:
-        self.waiting = 0
-        if b.steps or not self.opts: self.learn.callback('after_step')
-        self.finish(b)
-        self.learn.model = self.whole
-        self.epoch_over, self.loader_over = self.loader_over, False
-    elif b.losses and not b.grad: self.validate(b)
+    if b.backward: return self.trained_with(b)
+    if b.losses and not b.grad: self.validate(b)
+    elif self.is_measured(b): self.measure(b)
     else: self.learn.callback('cleanup_batch')  # it was ended before its loss, or may be validation
-    if b.backward: return
     if b.grad and b.evaluated: self.calls.leave_token(b)
     if not b.losses or not b.grad: return
     self.settle()
     self.pending, self.waiting = b, self.waiting + 1
+
+@patch
+def trained_with(self:Follower, b):
+    self.waiting = 0
+    if b.steps or not self.opts: self.learn.callback('after_step')
+    self.finish(b)
+    self.learn.model = self.whole
+    self.epoch_over, self.loader_over = self.loader_over, False
+
+@patch
+def is_measured(self:Follower, b):
+    "Whether it is a batch of validation data of which no loss is computed, as for an accuracy"
+    trained_with = self.calls.by_data
+    return b.drawn and b.evaluated and not b.grad and b.outs and trained_with and b.data not in trained_with
+
+@patch
+def measure(self:Follower, b):
+    learn, before = self.learn, (self.learn.training, self.learn.inputs)
+    learn.training, learn.inputs, learn.preds, learn.targets = False, b.inputs, b.outs[-1], ()
+    for event in ('after_predict', 'cleanup_batch'): learn.callback(event)
+    learn.training, learn.inputs = before
 
 @patch
 def finish(self:Follower, b):

@@ -26,7 +26,7 @@ NEARLY_ZERO = 1e-3  # of the highest learning rate
     stage='settings',
     when='before half of the batches, the learning rate is below a thousandth of its highest, for '
          'good, milder where the model learns; or after fifty batches it has not reached half of the highest '
-         'that is planned',
+         'that is planned, or it has risen in each of them',
 )
 def schedule(run):
     yield from _never_up(run)
@@ -50,12 +50,19 @@ def schedule(run):
         milder('critical', run.learns),
     )
 
-_LONG, _UP = 50, .5  # batches; share of the highest rate that is planned
+_LONG, _UP, _TIMES = 50, .5, 5  # batches; share of the highest rate that is planned; of the first rate
 
 def _never_up(run):
-    "A warm-up that is stepped too seldom, as OneCycleLR once an epoch"
-    top, planned = np.nanmax(run.lr, initial=0), run.setup.max_lr
-    if planned is None or len(run.lr) < _LONG or top >= _UP*planned: return
+    "A warm-up that is as long as the run, or stepped too seldom, as OneCycleLR once an epoch"
+    if len(run.lr) < _LONG: return
+    top, planned = np.nanmax(run.lr), run.setup.max_lr
+    if planned is None:
+        if not (np.diff(run.lr) >= 0).all() or run.lr[-1] < _TIMES*max(run.lr[len(run.lr)//10], 1e-30): return
+        seen = f'the learning rate rises in all of the {len(run.lr)} batches, to {top:.3g} at the end'
+        yield Finding(0, seen, None, float(top), rate_curve(run), 'warning',
+                      'the warm-up is longer than the run', 'warm up over some hundredths of the run')
+        return
+    if top >= _UP*planned: return
     seen = f'after {len(run.lr)} batches the learning rate has come to {top:.3g}, of {planned:.3g} as planned'
     yield Finding(0, seen, None, float(top/planned), rate_curve(run), 'warning',
                   'the scheduler is stepped less often than it was told, as OneCycleLR once an epoch',

@@ -96,11 +96,11 @@ _ALL = .95  # of the sequences
          'and the last',
 )
 def order_unknown(run):
-    share = run.structure.unordered
+    share, severity = run.structure.unordered, '' if run.structure.per_place else 'note'  # it may be a set
     if share is None or share < _ALL: return
     seen = 'reversing the words between the first and the last leaves the last prediction as it is, in '
     seen += f'{share:.0%} of the texts'
-    yield Finding(0, seen, None, share, loss_curve(run))
+    yield Finding(0, seen, None, share, loss_curve(run), severity)
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0051
 _MUCH = .1  # of the targets

@@ -12,6 +12,7 @@ __all__ = ['ANOTHER_SPREAD', 'MIN_SAMPLES', 'MANY_SPREADS', 'ABOUT_LABELS', 'MIN
 import math
 import numpy as np
 from ..findings import Curve, Finding, Reason, rule
+from ..run import loss_curve
 
 # %% ../../nbs/diagnosis/rules/validation.ipynb #13200011
 ANOTHER_SPREAD = 2.5  # times: standard deviations of one data set differ by a few percent
@@ -147,16 +148,17 @@ _ONLY_NAN = 'NaN or infinity in the validation data, or a value that training ne
     'samples better than chance, and validation samples not',
 )
 def validation_differs(run):
-    valid, at, curve = run.epochs.valid, run.epochs.valid_at, validation_curve(run)
-    if not len(valid): return
+    valid, at = run.epochs.valid, run.epochs.valid_at
+    curve = validation_curve(run) if len(valid) else loss_curve(run)  # of some, only an accuracy is computed
     if scale := other_scale(run):
         yield Finding(
-            int(at[0]),
+            int(at[0]) if len(valid) else 0,
             scale,
             curve=curve,
             cause='the validation data has another scale',
             advice='transform both with the mean and standard deviation of the training data',
         )
+    elif not len(valid): return
     elif not np.isfinite(valid).all() and np.isfinite(run.loss).all():
         k = int(np.argmin(np.isfinite(valid)))
         yield Finding(
