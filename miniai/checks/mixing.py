@@ -6,13 +6,15 @@
 __all__ = ['check_mixing', 'check_targets', 'check_dimensions', 'check_repeatable']
 
 # %% ../../nbs/trying/checks/mixing.ipynb #c0615ab3
-import torch
+import matplotlib.pyplot as plt, torch
 from torch import nn
-from ..core import main_tensor, map_nested
-from ..dependence import dependence, relates
+from ..core import main_tensor, map_nested, patch
+from ..dependence import Replay, dependence, places_moved, relates, still
 from ..findings import RULES
 from ..listen import Functions, mixes
-from ..probe import predict_batch
+from ..learner import Learner
+from ..plot import close_on_error, shown_once
+from ..probe import grab, predict_batch, probe
 from ..rules import structure
 from ..run import a_run
 from ..verdicts import fail, ok, skip, verdict
@@ -64,6 +66,28 @@ def check_targets(b):
     if 'reached' not in found and 'unordered' not in found: return skip('no target is among the inputs')
     if found.get('earlier') and not found['shift']: return skip('the targets are the inputs, as of an autoencoder')
     return ok('the predictions change with no input that is their target')
+
+# %% ../../nbs/trying/checks/mixing.ipynb #a11b0e06
+@patch
+@close_on_error()
+def dependence(self:Learner,
+    dim=1,             # 1: places of a sequence, or columns; 0: samples
+    figsize=(3.6, 3.2),  # inches
+):
+    "Draw which predictions change with which place of the first input; returns the figure"
+    copy = probe(self)
+    predict_batch(copy, grab(copy))
+    if not copy.passes:
+        raise ValueError('the forward pass is a custom one: use Replay and places_moved of miniai.dependence')
+    (model, args, kwargs), = copy.passes
+    replay = Replay(*still(model), args, kwargs)
+    if not replay.inputs or replay.inputs[0].ndim <= dim:
+        raise ValueError(f'dim={dim}: the first input has no such dimension')
+    fig, ax = plt.subplots(figsize=figsize, layout='constrained')
+    ax.imshow(places_moved(replay, replay.inputs[0], dim), cmap='Blues', vmin=0, vmax=1, aspect='auto')
+    what = 'place' if dim else 'sample'
+    ax.set(ylabel=f'{what} that is changed', xlabel=f'prediction, by {what}')
+    return shown_once(fig)
 
 # %% ../../nbs/trying/checks/mixing.ipynb #11a00061
 _SAMPLES = 7  # a prime: neither a size of its own in most models, nor a divisor of one

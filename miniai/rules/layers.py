@@ -212,7 +212,7 @@ GROWS_THERE, GROWS_BACK = 5, 10                # outputs over inputs; gradients 
     stage='backward',
     when='in the first batch, a gradient is five times its weights, and outputs grew fivefold on '
          'their way through the net, or gradients tenfold '
-    'on their way back',
+    'on their way back; milder where the model learns, and more so with Adam',
 )
 def exploding(run):
     if not len(run.updates.batches) or len(run.updates.names) < 2: return
@@ -238,7 +238,7 @@ def exploding(run):
             run.updates.names[int(relative.argmax())],
             float(relative.max()),
             relative_curve(run),
-            severity,
+            milder(severity, run.learns and run.setup.adaptive),  # Adam divides by the size of gradients
         )
 
 def first_gradients(run):
