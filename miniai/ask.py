@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EQUAL', 'MISFED', 'is_builtin_loss', 'judgeable', 'same_kind', 'rewards', 'varies', 'compares_all', 'each_with_each',
-           'sigmoid_twice', 'misfed']
+           'views_in', 'sigmoid_twice', 'misfed']
 
 # %% ../nbs/diagnosis/03_ask.ipynb #b0e14c30
 import warnings
@@ -136,18 +136,32 @@ def _is_table(node):
     if node.name() in _DIFFERENCES: given = [o or (row if column in given else column) for o in given]
     return (column, row) if sorted(map(str, given)) == sorted(map(str, (column, row))) else None
 
+def _nodes_of(root, ends=()):
+    "The nodes of a graph, down to some where it ends"
+    todo, seen = [root.grad_fn], set()
+    while todo and len(seen) < _NODES:
+        node = todo.pop()
+        if node is None or node in seen or node in ends: continue
+        seen.add(node)
+        yield node
+        todo += [o for o, _ in node.next_functions]
+
 def each_with_each(
     loss,  # tensor with its graph
 ):
     "Two shapes whose arithmetic gave a value for each pair of samples, in a loss or a model; None: no such"
-    todo, seen = [loss.grad_fn], set()
-    while todo and len(seen) < _NODES:
-        node = todo.pop()
-        if node is None or node in seen: continue
-        seen.add(node)
-        if found := _is_table(node): return found
-        todo += [o for o, _ in node.next_functions]
-    return None
+    return next(filter(None, map(_is_table, _nodes_of(loss))), None)
+
+_VIEWS = 'ViewBackward0', 'UnsafeViewBackward0', 'ReshapeAliasBackward0'
+
+def views_in(
+    loss,  # tensor with its graph
+    ends,  # nodes, at which the search ends, as of the model's outputs
+)->list:
+    "(shape before, shape after) of each view or reshape in between"
+    views = [o for o in _nodes_of(loss, ends) if o.name() in _VIEWS]
+    found = [(_shape_of(*before), _shape_of(o)) for o in views for before in o.next_functions[:1] if before[0]]
+    return [o for o in found if None not in o]
 
 # %% ../nbs/diagnosis/03_ask.ipynb #e9c718ce
 EQUAL = 1e-4  # two ways to compute one loss differ by less

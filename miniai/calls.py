@@ -11,6 +11,7 @@ import weakref
 from collections import Counter, deque
 from functools import partial
 import numpy as np, torch
+from .ask import views_in
 from .core import batch_size, main_tensor, map_nested, patch
 from .listen import mixes_samples_or_within
 from .learner import CANCELS
@@ -186,12 +187,10 @@ class CallRecord:
         for o in nodes: o.metadata['miniai'] = token
     def n_alive(self): return sum(r() is not None for r in [*[*self.tokens][:-2], *[*self.valid_tokens][:-2]])
 
-    def note_view(self, outs, preds):
-        "Whether what the loss is given is an output, viewed with other dimensions in another order"
-        preds = main_tensor(preds)
-        if preds is None: return
-        found = [_mixed_view(o, preds) for o in map(_first_tensor, outs) if o is not None]
-        self.viewed = next(filter(None, found), self.viewed)
+    def note_views(self, b, root):
+        "Whether, between the outputs and the loss, a view takes one dimension for another"
+        mixed = [o for o in views_in(root, b.nodes()) if mixes_samples_or_within(*o)]
+        self.viewed = self.viewed or next(iter(mixed), ())
 
     def note_random(self):
         "The generator was set, and a batch begins"
@@ -209,11 +208,6 @@ class CallRecord:
         modes = self.by_data.setdefault(b.data, Counter())
         modes[b.evaluated] += 1
         if self.n % LOOK_EVERY == 0: self.kept.append(self.n_alive())
-
-def _mixed_view(out, preds):
-    before, after, same = tuple(out.shape), tuple(preds.shape), out.data_ptr() == preds.data_ptr()
-    same = same and out.is_contiguous() and preds.is_contiguous()
-    return (before, after) if same and mixes_samples_or_within(before, after) else ()
 
 # %% ../nbs/diagnosis/calls.ipynb #77a70015
 def _row_sums(x, factors):

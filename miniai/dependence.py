@@ -87,7 +87,7 @@ def places_moved(
     x,       # one of its inputs
     dim=1,   # of its dimensions, and of the predictions': 0 for samples, 1 for places
 )->torch.Tensor:
-    "Which predictions, by place, change with each place of an input: (places of the input, of the predictions)"
+    "Which predictions change with each place of an input: (places of the input, of the predictions)"
     rows = []
     for i in range(min(x.shape[dim], MOST_PLACES)):
         there = x.select(dim, i)
@@ -371,7 +371,7 @@ def _share_moved(replay, x):
     "Of the samples whose input is exchanged for another's, how many predictions change; None: not known"
     other = x.roll(1, 0)
     rows = replay.preds is not None and replay.preds.ndim and len(replay.preds) == len(x)
-    moved = replay.moved((x, other)) if rows and not torch.equal(other, x) else None  # no edges, no mask of places
+    moved = replay.moved((x, other)) if rows and not torch.equal(other, x) else None
     if moved is None: return None
     changed = (other != x).reshape(len(x), -1).any(1)
     return float(moved.reshape(len(x), -1).any(1)[changed].double().mean())

@@ -167,7 +167,7 @@ def backward_begins(self:Follower, f, args, kwargs):
     self.enter(True)
     self.learn.model, self.width = self.called(b), self.width_now()
     self.calls.leave_token(b, root)
-    if self.calls.n < LOOK_EVERY: self.calls.note_view(b.outs, self.learn.preds)
+    if self.calls.n < LOOK_EVERY: self.calls.note_views(b, root)
     for event in ('after_predict', 'after_loss'): self.learn.callback(event)
     self.learn.loss = self.learn.loss.detach()
     if self.learn.iter % LOOK_EVERY == 0: self.calls.note_rows(self.learn)

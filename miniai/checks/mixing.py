@@ -64,7 +64,8 @@ def check_targets(b):
     for rule in (RULES[nm] for nm in _ASKED):
         for f in rule(a_run(**found)): return fail(f.evidence, f'{f.cause}: {f.advice}')
     if 'reached' not in found and 'unordered' not in found: return skip('no target is among the inputs')
-    if found.get('earlier') and not found['shift']: return skip('the targets are the inputs, as of an autoencoder')
+    if found.get('earlier') and not found['shift']:
+        return skip('the targets are the inputs, as of an autoencoder')
     return ok('the predictions change with no input that is their target')
 
 # %% ../../nbs/trying/checks/mixing.ipynb #a11b0e06
