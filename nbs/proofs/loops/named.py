@@ -39,11 +39,11 @@ NAMED = dict(
     p37=dict(reconstruction_averaged='collapsed', kl_sign='diverged non_finite', code_detached='frozen'),
     p38=dict(fake_detached_in_generator_step='frozen', generator_labels_zero='', discriminator_not_trained_on_real=''),
     p39=dict(penalty_without_create_graph='', learning_rate_too_high='lr_too_high diverged dead_units', generator_loss_sign=''),
-    p40=dict(last_padded_step='', batch_first_missing='mixed_samples', step_outside_loop='gradients_unused no_steps lr_too_low'),
+    p40=dict(last_padded_step='padding_seen', batch_first_missing='mixed_samples', step_outside_loop='gradients_unused no_steps lr_too_low'),
     p41=dict(no_causal_mask='target_seen', lambda_returns_lr='lr_too_low schedule', embedding_scale='saturated exploding'),
     p42=dict(decoder_input_not_shifted='target_seen', logits_reshaped_not_transposed='mixed_dimensions', encoder_state_unused='frozen'),
     p43=dict(test_scaled_by_itself='validation_differs', clip_far_too_small='clipped lr_too_low', zero_grad_missing='gradients_accumulate'),
-    p44=dict(log_softmax_over_time='mixed_dimensions output_mismatch', tags_flattened_in_other_order='not_learning mixed_dimensions', padding_in_the_score=''),
+    p44=dict(log_softmax_over_time='mixed_dimensions output_mismatch', tags_flattened_in_other_order='not_learning mixed_dimensions', padding_in_the_score='padding_counted'),
     p45=dict(embeddings_start_at_zero='same_units frozen near_zero', weight_decay_too_high='weight_decay', users_shuffled_alone='not_learning'),
     p46=dict(positive_and_negative_swapped='not_learning', positives_of_any_class='not_learning', learning_rate_too_high='lr_too_high diverged dead_units'),
     p47=dict(negative_term_sign='', learning_rate_too_low='lr_too_low', negatives_from_the_context=''),
@@ -59,7 +59,7 @@ NAMED = dict(
     p57=dict(risk_set_reversed='', worst_checkpoint_kept='', validation_keeps_graph='graphs_kept validation_trains'),
     p58=dict(second_derivative_without_graph='', relu_network='', boundary_term_missing=''),
     p59=dict(logdet_sign='', logdet_summed_over_batch='', masks_do_not_alternate=''),
-    p60=dict(target_is_clean_sample='', timestep_not_passed='', ema_decay_too_close_to_one=''))
+    p60=dict(target_is_clean_sample='', timestep_not_passed='unused_input', ema_decay_too_close_to_one=''))
 
 MISSED = dict(  # nothing that is recorded shows these, or only in other numbers than the mistake changes
     p06='validation_trains',
@@ -80,10 +80,8 @@ MISSED = dict(  # nothing that is recorded shows these, or only in other numbers
     p37='reconstruction_averaged code_detached',
     p38='generator_labels_zero discriminator_not_trained_on_real',
     p39='penalty_without_create_graph generator_loss_sign',
-    p40='last_padded_step',
     p41='embedding_scale',
     p43='test_scaled_by_itself',
-    p44='padding_in_the_score',
     p45='weight_decay_too_high users_shuffled_alone',
     p46='positive_and_negative_swapped positives_of_any_class',
     p47='negative_term_sign negatives_from_the_context',
@@ -98,4 +96,4 @@ MISSED = dict(  # nothing that is recorded shows these, or only in other numbers
     p57='risk_set_reversed worst_checkpoint_kept',
     p58='second_derivative_without_graph relu_network boundary_term_missing',
     p59='logdet_sign logdet_summed_over_batch masks_do_not_alternate',
-    p60='target_is_clean_sample timestep_not_passed ema_decay_too_close_to_one')
+    p60='target_is_clean_sample ema_decay_too_close_to_one')
