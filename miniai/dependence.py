@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['ROUNDING', 'MOST_PLACES', 'ASKED_AFTER', 'MAX_WEIGHTS', 'still', 'Replay', 'replaced', 'places_moved', 'others_moved',
            'relates', 'other_samples', 'target_among', 'order_unused', 'padding_of', 'padding_counted', 'padding_seen',
-           'inputs_unused', 'dependence', 'DependenceCB']
+           'inputs_unused', 'gradient_cuts', 'dependence', 'DependenceCB']
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0004
-import math
+import inspect, math
 from itertools import product
 import torch
 from torch import nn
@@ -33,6 +33,13 @@ def still(
 # %% ../nbs/looking/05_dependence.ipynb #de9e0010
 ROUNDING = 1e-6  # of the largest prediction: a smaller change is none
 
+def _names_of(model, n):
+    "What a model calls its first arguments"
+    try: known = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError): known = []
+    known = [p.name for p in known if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return [*known[:n], *(f'input {k}' for k in range(len(known[:n]) + 1, n + 1))]
+
 class Replay:
     "A forward pass that can be repeated with other inputs"
     def __init__(self,
@@ -41,22 +48,26 @@ class Replay:
         kwargs=None,  # and by name
     ):
         self.model, self.call = model, (tuple(args), dict(kwargs or {}))
-        self.inputs, self.states = [], random_states()
-        def note(t):
-            if t.layout is torch.strided and t.ndim: self.inputs.append(t)
-            return t
-        map_nested(note, self.call)
+        self.inputs, self.names, self.states = [], [], random_states()
+        for name, arg in (*zip(_names_of(model, len(self.call[0])), self.call[0]), *self.call[1].items()):
+            def note(t):
+                if t.layout is torch.strided and t.ndim:
+                    self.inputs.append(t)
+                    self.names.append(name)
+                return t
+            map_nested(note, arg)
         self.preds = self()
 
     def __call__(self,
         *changes,  # pairs: an input, and what is given in its place
+        grad=False,  # True: with a graph
     ):
         "The predictions: what a loss function within the model was given, else the model's output"
         new = {id(x): t for x, t in changes}
         args, kwargs = map_nested(lambda t: new.get(id(t), t).clone(), self.call)
-        with keep_random(), torch.no_grad(), Functions() as seen:
+        with keep_random(), torch.set_grad_enabled(grad), Functions() as seen:
             set_random_states(self.states)
-            out = self.model(*args, **kwargs)
+            self.out = out = self.model(*args, **kwargs)
         self.attends, self.computes_loss = seen.attends, seen.compared is not None
         return main_tensor(out if seen.compared is None else seen.compared)
 
@@ -343,24 +354,43 @@ def padding_counted(
         return 0. if _is_left_out(label, loss_func) else float(padding.double().mean())
     return 0.
 
+_LONGER = 2   # places that are added
+_ABOUT = 1e-4  # of the largest prediction: sums of other lengths are rounded in another way
+
+def _longer(t, dim, row):
+    "With more places, as those at the end of a padded row"
+    last = t.select(1 - dim, row)[-1:]
+    more = last.unsqueeze(1 - dim).expand_as(t.narrow(dim, 0, 1))
+    return torch.cat([t] + [more]*_LONGER, dim)
+
+def _with_more(replay, padding, dim):
+    "The predictions when all sentences have more padding; None if the model doesn't take it"
+    size, row = padding.shape, int(padding[:, -1].int().argmax())
+    alike = [o for o in replay.inputs if o.ndim > 1 and (o.shape[1 - dim], o.shape[dim]) == size]
+    try: return replay(*((o, _longer(o, dim, row)) for o in alike))
+    except Exception: return None  # as where there is a position for so many places and no more
+
+def _differs(a, b): return (a - b).abs() > _ABOUT*a.abs().max()
+
+def _moved_by(a, b, padding, dim):
+    "Which predictions of a sample, for true places, differ between two lengths; None: not known"
+    (n, t), known = padding.shape, a is not None and b is not None and a.ndim > 0
+    if not known or a.isnan().any() or b.isnan().any(): return None
+    places, others = _grid(a, n, t, dim), _grid(b, n, t + _LONGER, dim)
+    if places is not None and others is not None: return _differs(places, others[:, :t]).any(-1) & ~padding
+    return _differs(a, b).reshape(n, -1) if a.shape == b.shape and len(a) == n else None
+
 def _seen_along(replay, x, dim):
     "The same as `padding_seen`, of one input with time as this dimension"
-    turned = _turned(x, dim)
-    padding = None if x.dtype == torch.bool else padding_of(turned)
+    padding = None if x.dtype == torch.bool else padding_of(_turned(x, dim))
     if padding is None: return None
-    filled = turned.clone()
-    filled[padding] = turned[:, :1].expand_as(turned)[padding]  # the first word, again
-    moved, (n, t) = replay.moved((x, _turned(filled, dim))), padding.shape
-    if moved is None or not moved.ndim: return None
-    places = _grid(moved, n, t, dim)
-    if places is None and len(moved) != n: return None
-    rows = moved.reshape(n, -1).any(1) if places is None else (places.any(-1) & ~padding).any(1)
-    return float(rows[padding.any(1)].double().mean())
+    moved = _moved_by(replay.preds, _with_more(replay, padding, dim), padding, dim)
+    return None if moved is None else float(moved.any(1).double().mean())
 
 def padding_seen(
     replay,  # `Replay`
 )->float:
-    "Share of the padded samples whose predictions for other places change with it; None: no padding"
+    "Share of the samples whose predictions for true places change with more padding; None: there is none"
     found = (_seen_along(replay, x, dim) for x in replay.inputs if x.ndim > 1 for dim in (1, 0))
     return next((o for o in found if o is not None), None)
 
@@ -380,15 +410,59 @@ def inputs_unused(
     replay,    # `Replay`
     targets=(),  # of the batch: a model may take them, for its loss
 )->tuple:
-    "Positions, from 1, of inputs that change few predictions, and their share; of those that are always 0"
+    "Names of inputs that change few predictions, and their share; of those that are 0 for all samples"
     def same(x, y): return torch.is_tensor(y) and y.shape == x.shape and torch.equal(x, y)
     def is_target(x): return any(same(x, y) for y in targets)
     def is_zero(x): return x.ndim == 1 and len(x) >= _MANY and x.dtype != torch.bool and not x.any()
-    inputs = {k: x for k, x in enumerate(replay.inputs, 1) if not is_target(x)}
-    zeros = tuple(k for k, x in inputs.items() if is_zero(x) and len(replay.inputs) > 1)
+    inputs = {nm: x for nm, x in zip(replay.names, replay.inputs) if not is_target(x)}
+    zeros = tuple(nm for nm, x in inputs.items() if is_zero(x) and len(replay.inputs) > 1)
     if replay.preds is None or replay.computes_loss: return {}, zeros  # an input may be there for the loss
-    shares = {k: _share_moved(replay, x) for k, x in inputs.items()}
-    return {k: o for k, o in shares.items() if o is not None and o < .5}, zeros
+    shares = {nm: _share_moved(replay, x) for nm, x in inputs.items()}
+    return {nm: o for nm, o in shares.items() if o is not None and o < .5}, zeros
+
+# %% ../nbs/looking/05_dependence.ipynb #de9e0071
+_LARGER = 1.1  # times, what weights are tried with
+
+def _layer_inputs(replay):
+    "Of each layer that trains, what it is given first, and whether that has a graph"
+    found, handles = {}, []
+    def note(nm):
+        def f(m, args):
+            x = main_tensor(args)
+            if x is not None and nm not in found: found[nm] = x.detach().clone(), x.requires_grad
+        return f
+    for nm, m in replay.model.named_modules():
+        trains = any(p.requires_grad for p in m.parameters(recurse=False))
+        if trains: handles.append(m.register_forward_pre_hook(note(nm)))
+    try: replay(grad=True)
+    finally:
+        for h in handles: h.remove()
+    return found
+
+def _reached(replay):
+    "The weights that a gradient of any output reaches"
+    params, outs = [p for p in replay.model.parameters() if p.requires_grad], []
+    map_nested(lambda t: outs.append(t) or t, replay.out)
+    with torch.enable_grad():  # `watch` looks on without a graph
+        outs = [t.sum() for t in outs if t.requires_grad and not t.is_complex()]
+        grads = torch.autograd.grad(sum(outs), params, allow_unused=True) if outs and params else ()
+    return [p for p, g in zip(params, grads) if g is not None]
+
+def gradient_cuts(
+    replay,  # `Replay`
+)->list:
+    "Names of layers whose input depends on weights that train, though no gradient goes back there"
+    before = _layer_inputs(replay)
+    cut = {nm: x for nm, (x, has_graph) in before.items() if not has_graph}
+    reached = _reached(replay) if cut else []
+    replay.out = None
+    if not reached: return []
+    with torch.no_grad(): torch._foreach_mul_(reached, _LARGER)
+    after = {nm: x for nm, (x, _) in _layer_inputs(replay).items()}
+    with torch.no_grad(): torch._foreach_div_(reached, _LARGER)
+    replay.out = None
+    def changes(x, y): return y is not None and x.shape == y.shape and not torch.equal(x, y)
+    return [nm for nm, x in cut.items() if changes(x, after.get(nm))]
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0035
 ASKED_AFTER = 10  # training batches
@@ -415,6 +489,7 @@ def dependence(
         if unused is not None: res['unordered'], res['per_place'] = unused
         if targets and isinstance(targets[0], torch.Tensor): res.update(target_among(replay, targets[0]))
         res.update(_of_inputs(replay, targets, loss_func))
+        if cuts := gradient_cuts(replay): res['cuts'] = tuple(f'{type(model).__name__}.{nm}' for nm in cuts)
     return res
 
 def _of_inputs(replay, targets, loss_func):
@@ -424,8 +499,8 @@ def _of_inputs(replay, targets, loss_func):
     if targets and isinstance(targets[0], torch.Tensor):
         found['padded'] = max((padding_counted(x, targets[0], loss_func) for x in replay.inputs), default=0.)
     name = type(replay.model).__name__
-    found['unused_inputs'] = tuple((f'input {k} of {name}', share) for k, share in unused.items())
-    found['zero_inputs'] = tuple(f'input {k} of {name}' for k in zeros)
+    found['unused_inputs'] = tuple((f'{nm} of {name}', share) for nm, share in unused.items())
+    found['zero_inputs'] = tuple(f'{nm} of {name}' for nm in zeros)
     return {nm: o for nm, o in found.items() if o or nm == 'padding'}
 
 class DependenceCB(Callback):

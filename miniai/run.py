@@ -303,6 +303,7 @@ class Structure:
     padded: float = 0.0  # share of the targets that are padding, and count in the loss
     unused_inputs: tuple = ()  # (input, share of the predictions that change with it), if few do
     zero_inputs: tuple = ()  # inputs that are 0 for each sample
+    cuts: tuple = ()  # layers whose input depends on weights that train, though no gradient goes back
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00009
 LEARNS, KNOWS = .4, .9  # skill from which a run learns; from which its predictions know nearly all

@@ -174,7 +174,7 @@ def _least_left(self:UpdateRecord, learn):
 @patch
 def after_backward(self:UpdateRecord, learn):
     self._backed = True
-    if self.looks.n % _HIDDEN == 1: self.unregistered = [*{*self.unregistered, *unregistered(learn.model)}]
+    if self.looks.n % _HIDDEN == 1: self._search(learn.model)
     self._scales.append(learn.loss_scale)  # of the batches that are accumulated
     self._due |= self.looks.due(EARLY)
     if not self._due: return
@@ -199,6 +199,10 @@ def after_step(self: UpdateRecord, learn):
     self._old, self._due = None, False
 
 _HIDDEN = 50  # one batch in so many is searched for tensors that nobody knows: models may train in turns
+
+@patch
+def _search(self:UpdateRecord, model):
+    self.unregistered += [nm for nm in unregistered(model) if nm not in self.unregistered]
 
 @patch
 def _copy_weights(self:UpdateRecord):

@@ -66,7 +66,7 @@ def check_targets(b):
     if 'reached' not in found and 'unordered' not in found: return skip('no target is among the inputs')
     if found.get('earlier') and not found['shift']:
         return skip('the targets are the inputs, as of an autoencoder')
-    return ok('the predictions change with no input that is their target')
+    return ok('no prediction depends on its own target')
 
 # %% ../../nbs/trying/checks/mixing.ipynb #a11b0e06
 @patch
@@ -87,7 +87,7 @@ def dependence(self:Learner,
     fig, ax = plt.subplots(figsize=figsize, layout='constrained')
     ax.imshow(places_moved(replay, replay.inputs[0], dim), cmap='Blues', vmin=0, vmax=1, aspect='auto')
     what = 'place' if dim else 'sample'
-    ax.set(ylabel=f'{what} that is changed', xlabel=f'prediction, by {what}')
+    ax.set(ylabel=f'{what} that is changed', xlabel=f'prediction, by {what}', title='blue: the prediction changes')
     return shown_once(fig)
 
 # %% ../../nbs/trying/checks/mixing.ipynb #11a00061

@@ -155,7 +155,7 @@ EARLY_LOOKS = 20
     'an initialisation that keeps the variance (Kaiming, Xavier), normalisation layers, residual '
     'connections, '
     'ReLU in place of sigmoid',
-    unless='other_loss diverged clipped lr_too_high',
+    unless='other_loss diverged clipped lr_too_high gradient_cut',
     stage='backward',
     when="the gradients in the first half of the layers are below a hundredth of the last one's, RMS "
          "and norm",

@@ -185,7 +185,7 @@ def moves_curve(run, name):
     fact=True,
     stage='settings',
     when="a weight tensor that could train isn't known to the optimizer, and doesn't move; or has a "
-         'gradient, and model.parameters() lacks it',
+         'gradient and is not registered, as of layers in a plain list',
 )
 def not_in_optimizer(run):
     up = run.updates
@@ -207,10 +207,12 @@ def not_in_optimizer(run):
 
 def _not_registered(run):
     names = run.updates.unregistered
-    seen, n = f'{len(names)} tensors have gradients, and model.parameters() does not know them', len(names)
-    return Finding(0, f'{seen}: {", ".join(names[:4])}', names[0], n/(n + len(run.updates.names)),
+    n, more = len(names), f' and {len(names) - 4} more'*(len(names) > 4)
+    seen = f'{n} tensors have gradients and are not registered: {", ".join(names[:4])}{more}'
+    return Finding(0, seen, names[0], n/(n + len(run.updates.names)),
                    loss_curve(run), '' if run.learns else 'critical',
-                   'layers in a plain list or dict, or a tensor that is no nn.Parameter',
+                   'layers in a plain list or dict, or a tensor that is no nn.Parameter: they are not in '
+                   'model.parameters()',
                    'nn.ModuleList or nn.ModuleDict for layers, nn.Parameter for tensors')
 
 # %% ../../nbs/diagnosis/rules/loops.ipynb #21b00026
