@@ -628,6 +628,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                    'miniai.dependence._torchs_own': ('looking/dependence.html#_torchs_own', 'miniai/dependence.py'),
                                    'miniai.dependence._turned': ('looking/dependence.html#_turned', 'miniai/dependence.py'),
                                    'miniai.dependence._with_more': ('looking/dependence.html#_with_more', 'miniai/dependence.py'),
+                                   'miniai.dependence._with_other': ('looking/dependence.html#_with_other', 'miniai/dependence.py'),
                                    'miniai.dependence.dependence': ('looking/dependence.html#dependence', 'miniai/dependence.py'),
                                    'miniai.dependence.gradient_cuts': ('looking/dependence.html#gradient_cuts', 'miniai/dependence.py'),
                                    'miniai.dependence.inputs_unused': ('looking/dependence.html#inputs_unused', 'miniai/dependence.py'),

@@ -376,21 +376,33 @@ def _moved_by(a, b, padding, dim):
     "Which predictions of a sample, for true places, differ between two lengths; None: not known"
     (n, t), known = padding.shape, a is not None and b is not None and a.ndim > 0
     if not known or a.isnan().any() or b.isnan().any(): return None
-    places, others = _grid(a, n, t, dim), _grid(b, n, t + _LONGER, dim)
+    longer = t if a.shape == b.shape else t + _LONGER
+    places, others = _grid(a, n, t, dim), _grid(b, n, longer, dim)
     if places is not None and others is not None: return _differs(places, others[:, :t]).any(-1) & ~padding
     return _differs(a, b).reshape(n, -1) if a.shape == b.shape and len(a) == n else None
+
+def _with_other(replay, x, padding, dim):
+    "The predictions with other numbers in the padding"
+    turned = _turned(x, dim)
+    filled = turned.clone()
+    filled[padding] = turned[:, :1].expand_as(turned)[padding]  # the first ones, again
+    try: return replay((x, _turned(filled, dim)))
+    except Exception: return None
 
 def _seen_along(replay, x, dim):
     "The same as `padding_seen`, of one input with time as this dimension"
     padding = None if x.dtype == torch.bool else padding_of(_turned(x, dim))
     if padding is None: return None
-    moved = _moved_by(replay.preds, _with_more(replay, padding, dim), padding, dim)
-    return None if moved is None else float(moved.any(1).double().mean())
+    number = x.is_floating_point()  # a mask is seldom computed from numbers, and often from words
+    other = _with_other(replay, x, padding, dim) if number else _with_more(replay, padding, dim)
+    moved = _moved_by(replay.preds, other, padding, dim)
+    if moved is None: return None
+    return float(moved.any(1)[padding.any(1) if number else slice(None)].double().mean())
 
 def padding_seen(
     replay,  # `Replay`
 )->float:
-    "Share of the samples whose predictions for true places change with more padding; None: there is none"
+    "Share of the samples whose predictions for true places change with more padding, or other; None: no padding"
     found = (_seen_along(replay, x, dim) for x in replay.inputs if x.ndim > 1 for dim in (1, 0))
     return next((o for o in found if o is not None), None)
 
