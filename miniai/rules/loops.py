@@ -18,7 +18,7 @@ MOST_BATCHES = .5
     'gradients_accumulate',
     'critical',
     'zero_grad is not called after the step',
-    'call opt.zero_grad(), or use TrainCB; for accumulation on purpose, ignore this',
+    'call opt.zero_grad() after each step (of a Learner, TrainCB does); for accumulation on purpose, ignore this',
     fact=True,
     stage='settings',
     when='before more than half of the batches, gradients of the one before are still there, though a '
@@ -52,7 +52,7 @@ MIN_BATCHES = 10
     'critical',
     'opt.step() is never called, or each step is left out: by a callback, or by a gradient scaler '
     'whose gradients are never finite',
-    'call opt.step() after the backward pass, or use TrainCB; a scale (scaler.get_scale()) that falls '
+    'call opt.step() after the backward pass (of a Learner, TrainCB does); a scale (scaler.get_scale()) that falls '
     'with each batch means gradients of inf or NaN',
     fact=True,
     stage='settings',
