@@ -12,6 +12,7 @@ import inspect, math
 from itertools import product
 import torch
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 from .core import copied, keep_random, main_tensor, map_nested, random_states, set_random_states
 from .hooks import is_compiled
 from .learner import Callback
@@ -65,7 +66,8 @@ class Replay:
         "The predictions: what a loss function within the model was given, else the model's output"
         new = {id(x): t for x, t in changes}
         args, kwargs = map_nested(lambda t: new.get(id(t), t).clone(), self.call)
-        with keep_random(), torch.set_grad_enabled(grad), Functions() as seen:
+        mine = saved_tensors_hooks(lambda t: t, lambda t: t)  # not those of a checkpoint that has just begun
+        with keep_random(), torch.set_grad_enabled(grad), mine, Functions() as seen:
             set_random_states(self.states)
             self.out = out = self.model(*args, **kwargs)
         self.attends, self.computes_loss = seen.attends, seen.compared is not None
