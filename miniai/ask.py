@@ -186,8 +186,8 @@ def _logarithms(p, dim): return (p.logsumexp(dim).abs() < .01).all()
 def _any(f, p, dims): return torch.stack([f(p, d) for d in dims]).any()
 
 def misfed(
-    name,      # of a loss function
-    preds, y,  # its first two arguments
+    name,   # of a loss function
+    preds,  # its first argument
 )->torch.Tensor:
     "What it was given in place of logits or log-probabilities: an index of `MISFED`, 0 if it is right"
     p = preds.detach().float()

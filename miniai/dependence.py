@@ -428,11 +428,11 @@ def inputs_unused(
     def same(x, y): return torch.is_tensor(y) and y.shape == x.shape and torch.equal(x, y)
     def is_target(x): return any(same(x, y) for y in targets)
     def is_zero(x): return x.ndim == 1 and len(x) >= _MANY and x.dtype != torch.bool and not x.any()
-    inputs = {nm: x for nm, x in zip(replay.names, replay.inputs) if not is_target(x)}
-    zeros = tuple(nm for nm, x in inputs.items() if is_zero(x) and len(replay.inputs) > 1)
+    inputs = [(nm, x) for nm, x in zip(replay.names, replay.inputs) if not is_target(x)]
+    zeros = tuple(nm for nm, x in inputs if is_zero(x) and len(replay.inputs) > 1)
     if replay.preds is None or replay.computes_loss: return {}, zeros  # an input may be there for the loss
-    shares = {nm: _share_moved(replay, x) for nm, x in inputs.items()}
-    return {nm: o for nm, o in shares.items() if o is not None and o < .5}, zeros
+    shares = [(nm, _share_moved(replay, x)) for nm, x in inputs]
+    return {nm: o for nm, o in shares if o is not None and o < .5}, zeros
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0071
 _LARGER = 1.1  # times, what weights are tried with

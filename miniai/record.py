@@ -169,7 +169,7 @@ _FEW_ROWS = 4  # which may be the same by chance
 @patch
 def _pairs(self: BatchRecord, preds, y, kind):
     "Predictions beside targets, for a loss of this kind of `LOSSES`"
-    if kind: self.note_fed(LOSSES[kind][1].__name__, preds, y)
+    if kind: self.note_fed(LOSSES[kind][1].__name__, preds)
     unlike = preds.shape != y.shape
     self._note_broadcast(preds, y)
     numbers = y.is_floating_point() or not unlike
@@ -216,11 +216,11 @@ def _one_each(inputs, y):
 
 @patch
 def note_fed(self:BatchRecord,
-    name, preds, y,  # a loss function, and its first two arguments
+    name, preds,  # a loss function, and its first argument
 ):
     "Whether it gets what it wants, in the first calls"
     said = self.fed.setdefault(name, Scalars())
-    if len(said) < _CALLS: said.append(misfed(name, preds, y))
+    if len(said) < _CALLS: said.append(misfed(name, preds))
 
 @patch
 def wrongly_fed(self:BatchRecord)->dict:

@@ -138,7 +138,7 @@ def loss_computed(self:Follower, f, args, kwargs, out):
     if b is None or b.backward or not isinstance(out, torch.Tensor): return
     b.losses.append((f, args, kwargs, out))
     given = [o for o in by_name(args, kwargs)[0] if isinstance(o, torch.Tensor)]
-    if b.grad and len(given) == 2: self.fed(f.__name__, *given)
+    if b.grad and len(given) == 2: self.fed(f.__name__, given[0])
 
 @patch
 def batch_drawn(self:Follower, it, batch):
