@@ -11,7 +11,7 @@ import weakref
 from collections import Counter, deque
 from functools import partial
 import numpy as np, torch
-from .ask import views_in
+from .ask import nodes_of, views_in
 from .core import batch_size, main_tensor, map_nested, patch
 from .listen import mixes_samples_or_within
 from .learner import CANCELS
@@ -91,14 +91,7 @@ _ENOUGH = 5000  # nodes of a graph that are looked through
 
 def reaches(root, nodes):
     "Whether the graph of a tensor holds one of these nodes"
-    todo, seen = [root.grad_fn], set()
-    while todo and len(seen) < _ENOUGH:
-        o = todo.pop()
-        if o is None or o in seen: continue
-        if o in nodes: return True
-        seen.add(o)
-        todo += [p for p, _ in o.next_functions]
-    return False
+    return any(o in nodes for o in nodes_of(root, most=_ENOUGH))
 
 _STEPS = 4  # multiplications between a loss and what is followed back: a scaler, an accumulation, a weight
 

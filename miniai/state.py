@@ -19,41 +19,10 @@ import numpy as np, torch
 from torch import nn, optim
 from .core import Scalars, device_of, listify, patch
 from .counting import Rows
-from miniai.kinds import (
-    CODE,
-    DTYPES,
-    INLINE,
-    KINDS,
-    LEFT_OUT,
-    MANY,
-    PLAIN,
-    VALUES,
-    Value,
-    belongs,
-    has_attributes,
-    inside,
-    is_python,
-    kept_of,
-    kind_of,
-    slots_of,
-    step_of,
-)
+from .kinds import *
 from .learner import Callback, Learner
-_all_ = [  # from here, too
-    'CODE',
-    'DTYPES',
-    'INLINE',
-    'KINDS',
-    'LEFT_OUT',
-    'MANY',
-    'PLAIN',
-    'VALUES',
-    'Value',
-    'belongs',
-    'inside',
-    'kept_of',
-    'kind_of',
-]
+_all_ = ['CODE', 'DTYPES', 'INLINE', 'KINDS', 'LEFT_OUT', 'MANY', 'PLAIN', 'VALUES', 'Value',
+         'belongs', 'inside', 'kept_of', 'kind_of']  # from here, too
 
 # %% ../nbs/keeping/01_state.ipynb #19b0002e
 def _class_name(cls): return f'{cls.__module__}:{cls.__qualname__}'

@@ -160,7 +160,7 @@ def unused_input(run):
 @rule(
     'gradient_cut',
     'warning',
-    'a detach(), no_grad(), sample() or a tensor made anew on the way',
+    'a detach(), no_grad(), sample() or torch.tensor(...) on the way',
     'rsample() in place of sample(), no detach() there; if it is on purpose, ignore this',
     fact=True,
     stage='backward',
