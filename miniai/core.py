@@ -471,10 +471,12 @@ def rms(
 def rms_each(
     ts,  # tensors, at least one
 )->torch.Tensor:
-    "`rms` of each, (k,); on an accelerator in few kernels, however many they are"
+    "`rms` of each, (k,); in few calls, however many they are"
     plain = all(t.dtype == torch.float32 and t.layout == torch.strided for t in ts)
-    if plain and ts[0].device.type != 'cpu': return _rms_together(ts)
+    if plain and (ts[0].device.type != 'cpu' or max(t.numel() for t in ts) < _LARGE): return _rms_together(ts)
     return torch.stack([rms(t) for t in ts])
+
+_LARGE = 1 << 22  # values: a norm of more loses digits on the CPU
 
 def _rms_together(ts):
     norms = torch._foreach_norm([t.detach() for t in ts])

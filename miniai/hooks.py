@@ -271,9 +271,14 @@ def cleanup_fit(self:HooksCallback, learn):
 
 # %% ../nbs/looking/01_hooks.ipynb #3ef01201
 @patch
+def due(self:HooksCallback)->bool:
+    "Whether this batch is recorded"
+    return self.n_batches % self.every == 0
+
+@patch
 def before_batch(self:HooksCallback, learn):
     wanted = self.on_train if learn.training else self.on_valid
-    self._open = wanted and self.n_batches % self.every == 0
+    self._open = wanted and self.due()
     self.n_batches += wanted
     self._counted, self._calls = wanted, {}
     if self._open and self._inside: self._hook_inside()

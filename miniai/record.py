@@ -46,19 +46,36 @@ _all_ = ['EARLY', 'UpdateRecord', 'looks_new', 'usual_size', 'weight_tensors']  
 
 # %% ../nbs/diagnosis/05_record.ipynb #295ed120
 class Looks:
-    "Counts training batches, and says which of them are looked at"
+    "Counts training batches, and says which of them are looked at: fewer and fewer of a long run"
+    shortest = None  # epoch so far, in batches
 
     def __init__(
         self,
-        every,  # one in so many
+        every,  # one in so many, at first
     ):
         self.every, self.n = every, 0
+
+    @property
+    def gap(self) -> int:
+        "Batches from one look to the next"
+        doubled = (self.n//(_FULL*self.every)).bit_length()
+        if self.shortest: doubled = min(doubled, (self.shortest//(_AN_EPOCH*self.every)).bit_length() - 1)
+        return self.every << max(0, doubled)
 
     def due(
         self,
         early=0,  # and all of the first
     ) -> bool:
-        return self.n%self.every == 0 or self.n < early
+        return self.n%self.gap == 0 or self.n < early
+
+    def note_epoch(
+        self,
+        n,  # batches that it had
+    ):
+        "There are several looks in each epoch, however many there were"
+        if n > 0: self.shortest = min(n, self.shortest or n)
+
+_FULL, _AN_EPOCH = 64, 4  # looks until the gap is doubled, and again in twice the time; looks in an epoch, at least
 
 # %% ../nbs/diagnosis/05_record.ipynb #11c00034
 def broadcasts(
@@ -121,17 +138,18 @@ def _in_eval_mode(m):
 class BatchRecord(Callback):
     "What the training batches give"
     keeps = ('looks', 'losses', 'lrs', 'loss_type', 'inputs', 'targets', 'outputs', 'row_sums', 'labels',
-             'twice', 'n_classes', 'broadcast', 'pairs', 'equal', 'fed', 'eval_mode', 'custom')
+             'twice', 'at', 'n_classes', 'broadcast', 'pairs', 'equal', 'fed', 'eval_mode', 'custom')
 
     def __init__(self, looks):
         self.looks, self.losses, self.lrs, self.loss_type = looks, Scalars(), array('d'), None
         self.inputs, self.targets, self.outputs, self.row_sums = (Rows(torch.float32) for _ in range(4))
-        self.labels, self.twice, self.n_classes = [], Scalars(), None
+        self.labels, self.twice, self.at, self.n_classes = [], Scalars(), [], None
         self.broadcast, self.eval_mode, self.custom, self.pairs = None, None, False, None
         self.equal, self.fed = Scalars(), {}
 
     def after_predict(self, learn):
         if not learn.training or not self.looks.due(): return
+        if self.looks.n not in self.at[-1:]: self.at.append(self.looks.n)
         self.custom = has_custom_loss(learn)
         if self.eval_mode is None and any(map(_in_eval_mode, learn.model.modules())):
             self.eval_mode = self.looks.n
@@ -247,7 +265,7 @@ def part(self: BatchRecord) -> Batches:
     return Batches(
         self.losses.tensor().numpy(),
         np.array(self.lrs),
-        self.looks.every,
+        np.array(self.at, int),
         table(INPUTS, self.inputs),
         table(TARGETS, self.targets),
         table(OUTPUTS, self.outputs),
@@ -294,6 +312,7 @@ class _Signals(ActivationStats):
         if hasattr(rec, 'signal') or x is None or not x.ndim or len(x) < 2: return
         rec.signal = x[:SIGNAL_SAMPLES].detach().float().std(0).mean()
 
+    def due(self): return self.looks.due()
     def _not_called(self): return {}  # a layer that isn't used is no news here
     def after_predict(self, learn):
         if not learn.training or not self.looks.due(): return
@@ -323,11 +342,12 @@ class _Signals(ActivationStats):
 
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003cd
 KEEP_FIRST, KEEP_LAST = 4, 2  # epochs whose samples are kept for a custom loss
+_ENOUGH = 4096  # training samples of an epoch that are all counted
 
 class EpochRecord(Callback):
     "What the epochs give"
     keeps = ('looks', 'batches', 'tallies', 'ends', 'valid_losses', 'valid_inputs', 'metrics',
-             '_valid', '_tally', '_over')
+             '_valid', '_tally', '_over', '_n')
 
     def __init__(self, looks, batches):
         self.looks, self.batches = looks, batches
@@ -338,10 +358,10 @@ class EpochRecord(Callback):
             Rows(torch.float32),
             {},
         )
-        self._valid, self._tally, self._over = Scalars(), Tally(), False
+        self._valid, self._tally, self._over, self._n = Scalars(), Tally(), False, 0
 
     def before_epoch(self, learn):
-        self._valid, self._tally, self._over = Scalars(), Tally(has_custom_loss(learn)), False
+        self._valid, self._tally, self._over, self._n = Scalars(), Tally(has_custom_loss(learn)), False, 0
     def after_epoch(self, learn): self._over = True  # and nothing has ended it before
 
     def after_predict(self, learn):
@@ -352,15 +372,21 @@ class EpochRecord(Callback):
     def after_loss(self, learn):
         if not isinstance(learn.loss, torch.Tensor): return
         if not learn.training: self._valid.append(learn.loss)
-        preds = main_tensor(learn.preds)
-        small = preds is None or preds.shape[:1].numel() <= MAX_SAMPLES
-        if not learn.training or small or self.looks.due():
+        if not learn.training or self.looks.due() or self._is_early(learn.preds):
             self._tally.update(learn.preds, *(learn.targets or ()))
+
+    def _is_early(self, preds):
+        "Whether it is a small batch of the first samples of an epoch"
+        if self._n >= _ENOUGH: return False
+        n = getattr(main_tensor(preds), 'shape', torch.Size([1]))[:1].numel()
+        self._n += n
+        return n <= MAX_SAMPLES
 
     def cleanup_epoch(self, learn):
         if not (n := len(self.batches.losses)): return  # validation before any training tells nothing
         self.tallies.append((n, learn.training, self._tally))
         for *_, tally in self.tallies[KEEP_FIRST:-KEEP_LAST][-1:]: tally.kept.clear()
+        if learn.training: self.looks.note_epoch(n - max([0, *self.ends]))
         if learn.training and self._over: self.ends.append(n)
         elif len(self._valid): self.valid_losses.append((n, self._valid.tensor().mean()))
 

@@ -93,13 +93,14 @@ def about_outputs(
 ) -> torch.Tensor:
     "What predictions range over; what targets do, their largest row sum, how many are 0 or 1: `OUTPUTS`"
     p, t = preds.detach().float(), y.detach().float()
-    row_sum = t.flatten(1).sum(1).amax() if t.ndim > 1 else t.amax()
+    (low, high), (y_low, y_high) = p.aminmax(), t.aminmax()
+    row_sum = t.flatten(1).sum(1).amax() if t.ndim > 1 else y_high
     return OUTPUTS.row(
-        low=p.amin(),
-        high=p.amax(),
+        low=low,
+        high=high,
         zeros=(p == 0).float().mean(),
-        y_low=t.amin(),
-        y_high=t.amax(),
+        y_low=y_low,
+        y_high=y_high,
         y_row_sum=row_sum,
         y_binary=((t == 0) | (t == 1)).float().mean(),
         y_whole=(t == t.round()).all().float(),
@@ -124,7 +125,7 @@ class Batches:
 
     loss: np.ndarray  # (batches,) training loss
     lr: np.ndarray  # (batches,) learning rate of the first parameter group
-    every: int = 1  # of so many batches, one was looked at
+    looks: np.ndarray = field(default_factory=lambda: np.zeros(0, int))  # (looks,) number of the batch
     inputs: Table = field(default_factory=INPUTS.table)
     targets: Table = field(default_factory=TARGETS.table)
     outputs: Table = field(default_factory=OUTPUTS.table)
@@ -142,6 +143,14 @@ class Batches:
     reshapes: list = field(
         default_factory=list
     )  # (shape before, shape after, place) of those that mix dimensions
+
+    def at(
+        self,
+        k,  # so many looks
+        first=0,  # from this one on
+    ) -> np.ndarray:
+        "(k,) numbers of the batches that were looked at"
+        return self.looks[np.minimum(np.arange(first, first + k), len(self.looks) - 1)]
 
 # %% ../nbs/diagnosis/02_run.ipynb #d5e003bc
 @dataclass
@@ -398,5 +407,6 @@ def a_run(
     updates = part(Updates)
     if not len(updates.batches): updates.batches = np.arange(len(updates.updates))
     batches = part(Batches, loss=loss, lr=np.broadcast_to(np.asarray(lr, float), loss.shape).copy())
+    if not len(batches.looks): batches.looks = np.arange(len(loss))
     rest = part(Epochs), part(Setup), part(Calls), part(Structure)
     return Run(batches, updates, list(layers), list(bounded), *rest, **parts)

@@ -112,7 +112,7 @@ class Signals:
         listener,  # with methods forward_begins, loss_computed, backward_begins, …, each of which may be left out
     ):
         self.listener, self.thread = listener, threading.get_ident()
-        self.depth, self.busy, self.error = 0, False, None
+        self.depth, self.busy, self.error, self.no_grad = 0, False, None, torch.no_grad()
         self.handles, self.calls = [], 0
         for m in models:
             self._hook(m)
@@ -178,7 +178,7 @@ class Signals:
         if f is None or self.busy or self.error: return
         self.busy = True
         try:
-            with torch.no_grad(): f(*args)
+            with self.no_grad: f(*args)
         except Exception as e:
             self.error = e
             warnings.warn(f'the watching has ended with an error of its own, and the training goes on: '

@@ -6,7 +6,6 @@
 __all__ = ['Follower', 'Watch', 'watch', 'CallRecord', 'Optimizers', 'Watched']
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70004
-import gc
 import torch
 from torch import nn
 from .activations import StatsPlots
@@ -19,6 +18,7 @@ from .learner import STARRED, Callback
 from .progress import write_line
 from .record import DiagnoseCB
 from .signals import Signals
+from .updates import all_optimizers
 _all_ = ['CallRecord', 'Optimizers', 'Watched']  # from here, too
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70018
@@ -71,8 +71,8 @@ class Follower:
 
     def find_optimizers(self):
         if self.opts: return
-        for o in gc.get_objects():
-            if issubclass(type(o), torch.optim.Optimizer) and self.owns(o): self.add(o)
+        for o in all_optimizers():
+            if self.owns(o): self.add(o)
 
     def add(self, opt):
         "Another optimizer, perhaps in place of one"

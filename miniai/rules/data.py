@@ -59,7 +59,7 @@ def unnormalised_input(run):
 def input_curve(run):
     "Mean and standard deviation of the inputs, to be drawn"
     x = run.batches.inputs
-    return Curve(np.arange(len(x))*run.batches.every, {'mean': x.mean, 'std': x.std}, 'of the input')
+    return Curve(run.batches.at(len(x)), {'mean': x.mean, 'std': x.std}, 'of the input')
 
 # %% ../../nbs/diagnosis/rules/data.ipynb #d5e006bd
 TOO_LARGE = 20  # times what the model predicts at first
@@ -94,7 +94,7 @@ def unnormalised_targets(run):
 def _of_another_kind(run, distance):
     "Whether the loss falls and predictions come no nearer to the targets"
     if np.isnan(distance).any(): return run.learns  # of other shapes
-    k, loss = max(1, len(distance)//3), run.loss[::run.batches.every][:len(distance)]
+    k, loss = max(1, len(distance)//3), run.loss[run.batches.at(len(distance))]
     fell, nearer = (1 - o[-k:].mean()/o[:k].mean() for o in (loss, distance))
     return fell > .2 and nearer < fell/4
 
@@ -102,7 +102,7 @@ def target_curve(run):
     "RMS of targets and of predictions, to be drawn"
     y = run.batches.targets
     return Curve(
-        np.arange(len(y))*run.batches.every,
+        run.batches.at(len(y)),
         {'targets': y.rms, 'predictions': y.preds_rms},
         'RMS',
         log=True,
@@ -178,5 +178,5 @@ def label_curve(run):
     "The mean label of each batch, to be drawn"
     ys = run.batches.labels
     return Curve(
-        np.arange(len(ys))*run.batches.every, {'mean label': [y.mean() for y in ys]}, 'mean label'
+        run.batches.at(len(ys)), {'mean label': [y.mean() for y in ys]}, 'mean label'
     )

@@ -29,7 +29,7 @@ def gradients_accumulate(run):
     share = float((left != 0).mean()) if len(left) else 0.0  # NaN is left over, too
     if share > MOST_BATCHES:
         yield Finding(
-            run.batches.every,
+            int(run.batches.at(1, 1)[0]),
             f'before {share:.0%} of the batches looked at, gradients of earlier ones were still there',
             None,
             share,
@@ -39,7 +39,7 @@ def gradients_accumulate(run):
 def left_curve(run):
     "Gradients left over from earlier batches, to be drawn"
     return Curve(
-        np.arange(1, len(run.updates.left_over) + 1)*run.batches.every,
+        run.batches.at(len(run.updates.left_over), 1),
         {'left over': run.updates.left_over},
         'left-over gradient',
     )
@@ -94,7 +94,7 @@ def gradients_unused(run):
     up = run.updates
     share = float(up.unused.mean()) if len(up.unused) >= MIN_BATCHES and up.steps else 0.0
     if share <= MOST_BATCHES: return
-    at = np.arange(1, len(up.unused) + 1)*run.batches.every
+    at = run.batches.at(len(up.unused), 1)
     seen = f'the gradients of {share:.0%} of the batches looked at were cleared before any step'
     curve = Curve(at, {'cleared': up.unused}, 'gradients cleared without a step')
     yield Finding(int(at[0]), seen, None, share, curve, milder('critical', run.learns))

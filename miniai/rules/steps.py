@@ -152,7 +152,7 @@ def _bad_batches(run):
     "Batches whose inputs or targets aren't finite"
     x, y = run.batches.inputs, run.batches.targets
     bad = [~np.isfinite(x.mean + x.std), ~np.isfinite(y.mean + y.std + y.rms)]
-    return [k*run.batches.every for o in bad for k in np.nonzero(o)[0]]
+    return [int(n) for o in bad for n in run.batches.at(len(o))[o]]
 
 def _is_sudden(run, lost):
     "Whether nothing had grown before"
