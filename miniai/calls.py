@@ -40,7 +40,7 @@ class Watched:
     gather_metric, counts, n_epochs = None, True, None
     def __init__(self, model, cbs):
         self.model, self.cbs, self.opt, self.loss_func, self.loss_scale = model, cbs, None, None, None
-        self.inputs = self.targets = self.batch = self.dl = self.passes = ()
+        self.inputs = self.targets = self.batch = self.dl = self.passes = self.outs = ()
         self.preds, self.loss, self.training, self.iter, self.epoch = None, None, True, 0, 0
         self.forget_functions()
         self.plain = True  # the loss is `loss_func(preds, *targets)`, or a multiple of it
@@ -61,7 +61,7 @@ class Watched:
         "Drop what belongs to the loop"
         self.model = self.opt = self.preds = self.loss = self.loss_scale = None
         self.forget_functions()
-        self.inputs = self.targets = self.batch = self.dl = self.passes = ()
+        self.inputs = self.targets = self.batch = self.dl = self.passes = self.outs = ()
 
 # %% ../nbs/diagnosis/calls.ipynb #77a70010
 MAX_CALLS = 4  # of a layer in a batch, and outputs, that are recorded: a policy may act a thousand times

@@ -15,6 +15,7 @@ from miniai.rules import (
     data,
     output,
     structure,
+    losses,
     validation,
     settings,
     steps,

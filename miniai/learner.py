@@ -44,6 +44,10 @@ class Learner(Loop):
         return batch_size(self.inputs, vars(self).get('preds'), self.targets)
 
     @property
+    def outs(self)->list:
+        "What the model gave in this batch, with its graph"
+        return [o for o in [vars(self).get('preds')] if o is not None]
+    @property
     def passes(self)->list:
         "(module, arguments, those by name) of the batch's forward pass; none where `predict` is custom"
         found = {getattr(f, '__func__', f) for f in self.listeners('predict')}

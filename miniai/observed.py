@@ -24,6 +24,7 @@ class Observed(Protocol):
     inputs: tuple            # its items for the model, split once
     targets: tuple           # its items for the loss
     preds: object            # output of the model, from `predict` on
+    outs: list               # what the model gave in this batch, with its graph; empty if there is none
     passes: list             # (module, arguments, those by name) of each forward pass; empty if not known
     loss: torch.Tensor       # (), from `get_loss` on
     loss_scale: object       # what its gradients are multiplied by, a number or a tensor; None: by nothing

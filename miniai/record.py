@@ -26,6 +26,7 @@ from .loop import ORDER, Group, run_cbs
 from .learner import Callback, TrainCB, TrainLearner
 from .errors import alike, one_output
 from .findings import Live
+from .parts import LossPartsCB
 from .progress import write_line
 from miniai.run import (
     INPUTS,
@@ -440,7 +441,7 @@ def setup_of(
 class DiagnoseCB(Group):
     "Gather during a fit what `learn.diagnose()` needs; it observes, and waits for no device"
     keeps = ('looks', 'setup', 'out_of_sync', 'batches', 'updates', 'epochs', 'acts', 'bounded', 'norms',
-             'reshapes', 'structure', 'live')
+             'reshapes', 'structure', 'parts_of_loss', 'live')
 
     order = ORDER['diagnose']
     single = 'leave one out, each would see the same'
@@ -465,14 +466,14 @@ class DiagnoseCB(Group):
             _Signals(self.looks, is_bounded, 1.0),
         )
         self.norms, self.reshapes = HooksCallback(_note_values, is_norm, every=self.every), ReshapesCB()
-        self.structure = DependenceCB()
+        self.structure, self.parts_of_loss = DependenceCB(), LossPartsCB()
         self.live = Live(self.live.tell)  # `diagnosis/06_diagnose` asks it
         self.parts = ()  # of the fit that is running
 
     @property
     def all_parts(self)->tuple:
         hooks = self.acts, self.bounded, self.norms
-        return *hooks, self.reshapes, self.batches, self.updates, self.epochs, self.structure
+        return *hooks, self.reshapes, self.batches, self.updates, self.epochs, self.structure, self.parts_of_loss
 
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003c4
 @patch
@@ -583,7 +584,7 @@ def run(
         self.bounded.part(),
         epochs,
         replace(self.setup, per_channel=per_channel, **asked),
-        structure=Structure(**self.structure.found),
+        structure=Structure(**self.structure.found, **self.parts_of_loss.found),
         out_of_sync=self.out_of_sync,
     )
 

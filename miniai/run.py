@@ -312,6 +312,9 @@ class Structure:
     padded: float = 0.0  # share of the targets that are padding, and count in the loss
     unused_inputs: tuple = ()  # (input, share of the predictions that change with it), if few do
     zero_inputs: tuple = ()  # inputs that are 0 for each sample
+    uneven: tuple = ()  # parts of the loss: a sum, a mean, over 'values' or 'samples'
+    endless: tuple = ()  # parts of the loss that are subtracted, though nothing limits their growth
+    opposed: tuple = ()  # two terms of the loss and the cosine of their gradients, if they pull against each other
     cuts: tuple = ()  # layers whose input depends on weights that train, though no gradient goes back
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00009

@@ -168,8 +168,9 @@ def backward_begins(self:Follower, f, args, kwargs):
     self.learn.model, self.width = self.called(b), self.width_now()
     self.calls.leave_token(b, root)
     if self.calls.n < LOOK_EVERY: self.calls.note_views(b, root)
+    self.learn.outs = [*b.outs]
     for event in ('after_predict', 'after_loss'): self.learn.callback(event)
-    self.learn.loss = self.learn.loss.detach()
+    self.learn.loss, self.learn.outs = self.learn.loss.detach(), ()
     if self.learn.iter % LOOK_EVERY == 0: self.calls.note_rows(self.learn)
 
 @patch
