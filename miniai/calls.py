@@ -7,9 +7,10 @@ __all__ = ['MAX_CALLS', 'MAX_ROWS', 'LOOK_EVERY', 'Optimizers', 'Watched', 'Open
            'set_loss', 'CallRecord']
 
 # %% ../nbs/diagnosis/calls.ipynb #ca110004
-import weakref
+import math, weakref
 from collections import Counter, deque
 from functools import partial
+from itertools import combinations
 import numpy as np, torch
 from .ask import nodes_of, views_in
 from .core import batch_size, main_tensor, map_nested, patch
@@ -77,6 +78,8 @@ class OpenBatch:
         self.backward, self.steps, self.scale, self.unscaled = 0, Counter(), None, False
         self.fresh, self.repeated = set(), False  # optimizers that stepped since the backward pass; one, again
         self.held = None          # a weight and its gradient, which another loss gave
+        self.n_at_grad = None  # forward passes before `torch.autograd.grad` was called without create_graph
+        self.cuts = False  # and the loss is computed from those gradients
         self.live_layers = False  # whether a dropout or batch norm was in training mode
     def note_pass(self, m, args, kwargs):
         if len(self.passes) < MAX_CALLS: self.passes.append((m, args, kwargs))
@@ -273,5 +276,42 @@ def part(self:CallRecord)->Calls:
     counts = [c[nm] for nm in ('stale', 'repeated', 'recreated', 'late_clips', 'scaled_clips')]
     leak, random = max([*self.leaks, self._leak()]), tuple(self.same_random)
     other = c['other_loss'], c['looks_between']
-    rest = other, random, self.viewed, self.not_copied, leak
+    rest = other, random, self.viewed, self.not_copied, leak, (c['same_views'], c['several_passes']), c['cut_grads']
     return Calls(*counts, self.valid_mode, trained, kept, same, *rest)
+
+# %% ../nbs/diagnosis/calls.ipynb #77a7a011
+def _tensors(o):
+    found = []
+    map_nested(lambda t: found.append(t) or t, o)
+    return found
+
+def _equal(a, b):
+    a, b = _tensors(a), _tensors(b)
+    return len(a) == len(b) > 0 and all(x is y or x.shape == y.shape and torch.equal(x, y) for x, y in zip(a, b))
+
+def _joins(node, ends, known, most=_ENOUGH):
+    "Which of the sets `ends` a graph reaches from a node; True beside it where several meet in more than a number"
+    todo, order = [node], []
+    while todo and len(order) < most:
+        o = todo.pop()
+        if o in known: continue
+        known[o] = {i for i, e in enumerate(ends) if o in e}
+        order.append(o)
+        if not known[o]: todo += [p for p, _ in o.next_functions if p is not None]
+    for _ in range(2):  # a node may be reached before what lies below it is known
+        for o in reversed(order):
+            for p, _ in o.next_functions: known[o] = known[o] | known.get(p, set())
+    def is_single(o): return not getattr(o, '_input_metadata', ()) or math.prod(o._input_metadata[0].shape) < 2
+    return any(len(known[o]) == len(ends) and not is_single(o) for o in order)
+
+@patch
+def note_passes(self:CallRecord, b, root):
+    "Whether a model was called twice with the same, for a loss that compares both outputs"
+    if not 1 < len(b.outs) == len(b.passes): return
+    self.counts['several_passes'] += 1
+    for i, j in combinations(range(len(b.outs)), 2):
+        (m, *given), (other, *again) = b.passes[i], b.passes[j]
+        if m is not other or not _equal(given, again) or not _equal(b.outs[i], b.outs[j]): continue
+        ends = [{t.grad_fn for t in _tensors(b.outs[k])} - {None} for k in (i, j)]
+        self.counts['same_views'] += all(ends) and _joins(root.grad_fn, ends, {})
+        return

@@ -294,6 +294,8 @@ class Calls:
     viewed: tuple = ()  # (shape of an output, shape that the loss was given), if a view has mixed dimensions
     not_copied: int = None  # training batches before a model was given its own tensors to load
     leak: tuple = (0, 0)  # rows of the validation data that were trained with, of so many
+    same_views: tuple = (0, 0)  # batches whose loss compares two equal outputs of one model, of those with several
+    cut_grads: int = 0  # torch.autograd.grad was called without create_graph, and no forward pass came after it
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00092
 @dataclass

@@ -20,6 +20,7 @@ REPLACED = (  # owner, its functions, event after a call, event before it
     (F, LOSS_NAMES, 'loss_computed', None),
     (nn.utils, ['clip_grad_norm_', 'clip_grad_value_'], 'clipped', None),
     (torch.autograd, ['backward'], 'backward_ended', 'backward_begins'),
+    (torch.autograd, ['grad'], 'differentiated', None),
     (torch, ['manual_seed'], 'seeded', None),
     (torch.amp.GradScaler, ['scale'], 'scaled', None),
     (torch.amp.GradScaler, ['unscale_'], 'unscaled', None))

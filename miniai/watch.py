@@ -15,6 +15,7 @@ from .core import main_tensor, patch
 from .diagnose import diagnosis, incident_of
 from .findings import Live
 from .learner import STARRED, Callback
+from .parts import adds_constant
 from .progress import write_line
 from .record import DiagnoseCB
 from .signals import Signals
@@ -160,6 +161,7 @@ def backward_begins(self:Follower, f, args, kwargs):
     self.root = root
     b.grad, b.fresh = True, set()
     if b.backward: return self._note_other_loss(b)
+    b.cuts = b.n_at_grad is not None and (b.n_at_grad == len(b.called) or adds_constant(root))
     self.find_optimizers()
     if self.learn.iter % LOOK_EVERY == 0: self.check_weights()
     set_loss(self.learn, b, root)
@@ -167,7 +169,8 @@ def backward_begins(self:Follower, f, args, kwargs):
     self.enter(True)
     self.learn.model, self.width = self.called(b), self.width_now()
     self.calls.leave_token(b, root)
-    if self.calls.n < LOOK_EVERY: self.calls.note_views(b, root)
+    if self.calls.n < LOOK_EVERY:
+        for note in (self.calls.note_views, self.calls.note_passes): note(b, root)
     self.learn.outs = [*b.outs]
     for event in ('after_predict', 'after_loss'): self.learn.callback(event)
     self.learn.loss, self.learn.outs = self.learn.loss.detach(), ()
@@ -269,6 +272,17 @@ def clipped(self:Follower, f, args, kwargs, out):
     self.calls.counts['late_clips'] += bool(b.fresh) and len(b.fresh) == len(self.acting)
 
 @patch
+def differentiated(self:Follower, f, args, kwargs, out):
+    "Gradients were computed that nothing can be followed back through"
+    b = self.open
+    if b is None or b.backward or kwargs.get('create_graph', args[_CREATE_GRAPH:]): return
+    wanted = args[1] if len(args) > 1 else kwargs.get('inputs')
+    wanted = [wanted] if isinstance(wanted, torch.Tensor) else [*wanted]
+    if not any(id(t) in self.params for t in wanted): b.n_at_grad = len(b.called)
+
+_CREATE_GRAPH = 4  # its place among the arguments
+
+@patch
 def seeded(self:Follower, f, args, kwargs, out): self.is_seeded = True
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70022
@@ -309,6 +323,7 @@ def close(self:Follower):
 @patch
 def trained_with(self:Follower, b):
     self.waiting = 0
+    self.calls.counts['cut_grads'] += b.cuts
     if b.steps or not self.opts: self.learn.callback('after_step')
     self.finish(b)
     self.learn.model = self.whole

@@ -38,6 +38,7 @@ _FALLS = .1  # of the loss in the middle of the run, by which it lies lower at t
 
 def _falls_on(loss):
     "Whether a loss has gone below zero and doesn't come to rest"
+    if (loss == -np.inf).any(): return True
     loss = loss[np.isfinite(loss)]
     if len(loss) < 10: return False
     middle, end = loss[len(loss)//2:][:len(loss)//4].mean(), loss[-len(loss)//10:].mean()
@@ -55,7 +56,7 @@ def _falls_on(loss):
 def unbounded_loss(run):
     names = run.structure.endless
     if not names or not _falls_on(run.loss): return
-    low = np.nanmin(run.loss)
+    low = np.fmin.reduce(run.loss)
     seen = f'{" and ".join(names)} count with a minus; the loss began at {run.loss[0]:.3g} and fell to {low:.3g}'
     yield Finding(0, seen, None, float(low), loss_curve(run))
 

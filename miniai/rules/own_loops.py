@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['zeroed_before_step', 'stale_steps', 'several_steps', 'optimizer_recreated', 'validation_mode', 'validation_trains',
            'clipped_after_step', 'clipped_while_scaled', 'graphs_kept', 'same_batch', 'seed_reset', 'other_loss',
-           'not_copied', 'leak']
+           'not_copied', 'same_views', 'leak']
 
 # %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070004
 import numpy as np
@@ -230,6 +230,22 @@ def not_copied(run):
     if at is None: return
     seen = f'after {at} batches, load_state_dict was given the own tensors of the model: nothing was restored'
     yield Finding(at - 1, seen, None, at, loss_curve(run))
+
+# %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070081
+@rule(
+    'same_views',
+    'warning',
+    'the two views of a sample are one and the same, so there is nothing to learn from their agreement',
+    'augment twice: x1, x2 = augment(x), augment(x)',
+    fact=True,
+    stage='data',
+    when='a model is called twice with the same inputs and gives the same, and the loss compares both outputs',
+)
+def same_views(run):
+    n, of = run.calls.same_views
+    if n <= _MOST*of: return
+    seen = f'in {n} of {of} batches the model was called twice with the same inputs, and the loss compares the outputs'
+    yield Finding(0, seen, None, n/of, loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070046
 @rule(

@@ -74,7 +74,7 @@ def steadier(
     'the learning rate ({lr:g}) is too high for this model',
     'warm up, clip the gradients, then lower the learning rate by a factor of 3 to 10',
     unless='shape_mismatch unnormalised_targets unnormalised_input gradients_accumulate batch_norm '
-           'unshuffled several_steps eval_mode',
+           'unshuffled several_steps eval_mode unbounded_loss',
     stage='step',
     when='an update is larger than a quarter of its weights, after a start that may be rougher; or than a '
          'tenth, and the loss rose to twice its start; a warning as long as the loss falls all the same',
@@ -168,7 +168,7 @@ def _is_sudden(run, lost):
     'numbers grew beyond what the type holds, or log(0) or a division by zero',
     'lower the learning rate, clip the gradients, look at the data for NaN; NaNGuardCB() keeps the '
     'batch where it begins',
-    unless='several_steps eval_mode',
+    unless='several_steps eval_mode unbounded_loss',
     stage='step',
     when='a loss or an output is NaN or infinite; where the input was so first, the data is to blame '
          'and not the learning rate',
@@ -219,7 +219,8 @@ WITHOUT_END = 1e6  # times the first loss, below zero
     'critical',
     'updates so large that each overshoots more than the last',
     'warm up, clip the gradients, then lower the learning rate by a factor of ten',
-    unless='unnormalised_input unnormalised_targets gradients_accumulate shape_mismatch batch_norm several_steps eval_mode',
+    unless='unnormalised_input unnormalised_targets gradients_accumulate shape_mismatch batch_norm several_steps eval_mode '
+           'unbounded_loss',
     stage='step',
     when='the loss ends half as large again as it began; or was ten times as large in between; or '
          'three times, in three batches, without recovering; or a custom one falls below zero without end',

@@ -157,17 +157,22 @@ def unused_input(run):
     if s.zero_inputs: yield Finding(0, f'zero for every sample: {", ".join(s.zero_inputs)}', None, 0.0, curve)
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0061
+_FEW = .05  # of the batches
+
 @rule(
     'gradient_cut',
     'warning',
     'a detach(), no_grad(), sample() or torch.tensor(...) on the way',
-    'rsample() in place of sample(), no detach() there; if it is on purpose, ignore this',
+    'rsample() in place of sample(), no detach() there, torch.autograd.grad(…, create_graph=True); if it is on purpose, ignore this',
     fact=True,
     stage='backward',
-    when='the input of a layer changes with weights that train, and has no graph',
+    when='the input of a layer changes with weights that train, and has no graph; or gradients for a loss are computed without one',
 )
 def gradient_cut(run):
-    cuts = run.structure.cuts
+    cuts, n = run.structure.cuts, run.calls.cut_grads
+    if n > _FEW*len(run.loss):
+        seen = f'in {n} batches torch.autograd.grad was called without create_graph: a loss of its gradients trains nothing'
+        yield Finding(0, seen, None, float(n), loss_curve(run))
     if not cuts: return
     seen = f'what {", ".join(cuts[:2])} gets depends on weights that train, and no gradient goes back there'
     yield Finding(0, seen, cuts[0], float(len(cuts)), loss_curve(run))
