@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['ROUNDING', 'MOST_PLACES', 'ASKED_AFTER', 'MAX_WEIGHTS', 'still', 'Replay', 'replaced', 'places_moved', 'others_moved',
            'relates', 'other_samples', 'target_among', 'order_unused', 'padding_of', 'padding_counted', 'padding_seen',
-           'inputs_unused', 'gradient_cuts', 'dependence', 'DependenceCB']
+           'context_moved', 'inputs_unused', 'columns_unchanged', 'graphs_without_edges', 'gradient_cuts', 'dependence',
+           'DependenceCB']
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0004
 import inspect, math
@@ -408,6 +409,32 @@ def padding_seen(
     found = (_seen_along(replay, x, dim) for x in replay.inputs if x.ndim > 1 for dim in (1, 0))
     return next((o for o in found if o is not None), None)
 
+# %% ../nbs/looking/05_dependence.ipynb #de9e0081
+def _context_along(replay, x, dim):
+    "The same as `context_moved`, of one input with time as this dimension"
+    turned = _turned(x, dim)
+    padding = None if x.dtype == torch.bool else padding_of(turned)
+    if padding is None: return None
+    n, t = padding.shape
+    other, known = turned.roll(1, 0), ~padding & ~padding.roll(1, 0)
+    changed = known & (torch.arange(t, device=x.device) % 2 == 1)
+    new = turned.clone()
+    new[changed] = other[changed]
+    moved = _moved_grid(replay, x, _turned(new, dim), n, t, dim)
+    if moved is None: return None
+    asked = ~padding & ~changed & ((new != turned) & changed).any(1, keepdim=True)
+    asked[:, 0] = False  # where a model reads from left to right, nothing stands in front of it
+    return float(moved.any(-1)[asked].double().mean()) if asked.any() else None
+
+def context_moved(
+    replay,  # `Replay`
+)->float:
+    "Share of the true words whose predictions change with other true words; None: not known, or no attention"
+    if not replay.attends or replay.preds is None: return None
+    words = [x for x in replay.inputs if x.ndim == 2 and not x.is_floating_point()]
+    found = (_context_along(replay, x, dim) for x in words for dim in (1, 0))
+    return next((o for o in found if o is not None), None)
+
 # %% ../nbs/looking/05_dependence.ipynb #de9e0057
 _MANY = 8  # samples that have the same number
 
@@ -433,6 +460,32 @@ def inputs_unused(
     if replay.preds is None or replay.computes_loss: return {}, zeros  # an input may be there for the loss
     shares = [(nm, _share_moved(replay, x)) for nm, x in inputs]
     return {nm: o for nm, o in shares if o is not None and o < .5}, zeros
+
+# %% ../nbs/looking/05_dependence.ipynb #de9e0085
+def columns_unchanged(
+    replay,  # `Replay`
+)->tuple:
+    "(columns of the output that are those of an input, all columns), if some are and some aren't; else (0, 0)"
+    out = replay.preds
+    for x in replay.inputs:
+        if out is None or not x.is_floating_point() or x.ndim != 2 or x.shape != out.shape or len(x) < _MANY: continue
+        equal = (x == out).all(0) & (x != x[:1]).any(0)
+        if equal.any() and not equal.all(): return int(equal.sum()), len(equal)
+    return 0, 0
+
+def graphs_without_edges(
+    replay,  # `Replay`
+)->tuple:
+    "(graphs without an edge, all graphs) of a batch of joined graphs; (0, 0) if it isn't one"
+    whole = [x for x in replay.inputs if x.dtype == torch.int64]
+    graphs = [x for x in whole if x.ndim == 1 and len(x) and x[0] == 0 and (x.diff() >= 0).all() and (x.diff() <= 1).all() and x[-1] > 0]
+    edges = [x for x in whole if x.ndim == 2 and len(x) == 2 and x.shape[1] and x.min() >= 0]
+    for graph in graphs:
+        for e in edges:
+            if e.max() >= len(graph): continue
+            n = int(graph[-1]) + 1
+            return n - len(graph[e].unique()), n
+    return 0, 0
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0071
 _LARGER = 1.1  # times, what weights are tried with
@@ -510,12 +563,15 @@ def _of_inputs(replay, targets, loss_func):
     "Of padding, and of inputs that don't matter"
     found, (unused, zeros) = {}, inputs_unused(replay, targets)
     if (seen := padding_seen(replay)) is not None: found['padding'] = seen
+    if (context := context_moved(replay)) is not None: found['context'] = context
+    found['unchanged'], found['no_edges'] = columns_unchanged(replay), graphs_without_edges(replay)
     if targets and isinstance(targets[0], torch.Tensor):
         found['padded'] = max((padding_counted(x, targets[0], loss_func) for x in replay.inputs), default=0.)
     name = type(replay.model).__name__
     found['unused_inputs'] = tuple((f'{nm} of {name}', share) for nm, share in unused.items())
     found['zero_inputs'] = tuple(f'{nm} of {name}' for nm in zeros)
-    return {nm: o for nm, o in found.items() if o or nm == 'padding'}
+    def is_told(nm, o): return nm in ('padding', 'context') or o and o != (0, 0)
+    return {nm: o for nm, o in found.items() if is_told(nm, o)}
 
 class DependenceCB(Callback):
     "Asks once in a run, on a copy, what depends on what"

@@ -314,6 +314,9 @@ class Structure:
     padded: float = 0.0  # share of the targets that are padding, and count in the loss
     unused_inputs: tuple = ()  # (input, share of the predictions that change with it), if few do
     zero_inputs: tuple = ()  # inputs that are 0 for each sample
+    context: float = None  # share of true words whose predictions change with other true words; None: not asked
+    unchanged: tuple = (0, 0)  # columns of the output that are those of an input, of so many
+    no_edges: tuple = (0, 0)  # graphs of a batch that have no edge, of so many
     uneven: tuple = ()  # parts of the loss: a sum, a mean, over 'values' or 'samples'
     endless: tuple = ()  # parts of the loss that are subtracted, though nothing limits their growth
     opposed: tuple = ()  # two terms of the loss and the cosine of their gradients, if they pull against each other
