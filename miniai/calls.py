@@ -166,7 +166,7 @@ class CallRecord:
         self.counts, self.by_data = Counter(), {}
         self.valid_mode, self.kept, self.tokens = None, [], deque(maxlen=_TOKENS)
         self.valid_tokens = deque(maxlen=_TOKENS)  # of validation batches with a graph
-        self.viewed, self.not_copied = (), None
+        self.viewed, self.not_copied, self.ctc = (), None, (0., 0.)
         self.rows = {True: [], False: []}  # of training and of validation, each reduced to a number
         self.n_rows, self.same, self._last, self._factors = Counter(), [], None, {}
         self.random, self.same_random = set(), []  # states of the generator that were set
@@ -276,7 +276,7 @@ def part(self:CallRecord)->Calls:
     counts = [c[nm] for nm in ('stale', 'repeated', 'recreated', 'late_clips', 'scaled_clips')]
     leak, random = max([*self.leaks, self._leak()]), tuple(self.same_random)
     other = c['other_loss'], c['looks_between']
-    rest = other, random, self.viewed, self.not_copied, leak, (c['same_views'], c['several_passes']), c['cut_grads']
+    rest = other, random, self.viewed, self.not_copied, leak, (c['same_views'], c['several_passes']), self.ctc, c['cut_grads']
     return Calls(*counts, self.valid_mode, trained, kept, same, *rest)
 
 # %% ../nbs/diagnosis/calls.ipynb #77a7a011
@@ -315,3 +315,14 @@ def note_passes(self:CallRecord, b, root):
         ends = [{t.grad_fn for t in _tensors(b.outs[k])} - {None} for k in (i, j)]
         self.counts['same_views'] += all(ends) and _joins(root.grad_fn, ends, {})
         return
+
+# %% ../nbs/diagnosis/calls.ipynb #77a7a016
+@patch
+def note_ctc(self:CallRecord, log_probs, targets, input_lengths, target_lengths, blank=0, *_, **__):
+    "How many labels are the blank, and how many samples have fewer frames than labels"
+    frames, n = (torch.as_tensor(o, device='cpu').flatten() for o in (input_lengths, target_lengths))
+    labels = targets.detach().cpu()
+    if labels.ndim == 2: labels = labels[torch.arange(labels.shape[1]) < n[:, None]]
+    if not labels.numel() or frames.shape != n.shape: return
+    found = (labels == blank).float().mean(), (frames < n).float().mean()
+    self.ctc = tuple(max(a, float(b)) for a, b in zip(self.ctc, found))

@@ -83,8 +83,9 @@ def broadcasts(
     a,  # predictions
     b,  # targets
 )->bool:
-    "Whether a loss would compare each of `a` with each of `b`, as for shapes (64, 1) and (64,)"
+    "Whether a loss would compare each of `a` with each of `b`, as for shapes (64, 1) and (64,), or one with all"
     if a is None or not (b.is_floating_point() or one_output(a)): return False
+    if a.numel() == 1 and b.ndim and len(b) > 1: return True
     try: return math.prod(torch.broadcast_shapes(a.shape, b.shape)) > max(a.numel(), b.numel())
     except RuntimeError: return False
 
@@ -139,14 +140,14 @@ def _in_eval_mode(m):
 class BatchRecord(Callback):
     "What the training batches give"
     keeps = ('looks', 'losses', 'lrs', 'loss_type', 'inputs', 'targets', 'outputs', 'row_sums', 'labels',
-             'twice', 'at', 'n_classes', 'broadcast', 'pairs', 'equal', 'fed', 'eval_mode', 'custom')
+             'twice', 'at', 'n_classes', 'broadcast', 'pairs', 'equal', 'fed', 'asked', 'eval_mode', 'custom')
 
     def __init__(self, looks):
         self.looks, self.losses, self.lrs, self.loss_type = looks, Scalars(), array('d'), None
         self.inputs, self.targets, self.outputs, self.row_sums = (Rows(torch.float32) for _ in range(4))
         self.labels, self.twice, self.at, self.n_classes = [], Scalars(), [], None
         self.broadcast, self.eval_mode, self.custom, self.pairs = None, None, False, None
-        self.equal, self.fed = Scalars(), {}
+        self.equal, self.fed, self.asked = Scalars(), {}, {}
 
     def after_predict(self, learn):
         if not learn.training or not self.looks.due(): return
@@ -188,7 +189,7 @@ _FEW_ROWS = 4  # which may be the same by chance
 @patch
 def _pairs(self: BatchRecord, preds, y, kind):
     "Predictions beside targets, for a loss of this kind of `LOSSES`"
-    if kind: self.note_fed(LOSSES[kind][1].__name__, preds)
+    if kind: self.note_fed(LOSSES[kind][1].__name__, preds, y)
     unlike = preds.shape != y.shape
     self._note_broadcast(preds, y)
     numbers = y.is_floating_point() or not unlike
@@ -236,10 +237,23 @@ def _one_each(inputs, y):
 @patch
 def note_fed(self:BatchRecord,
     name, preds,  # a loss function, and its first argument
+    y,            # the second
 ):
-    "Whether it gets what it wants, in the first calls"
+    "Whether it gets what it wants, in the first calls; and whether there is more than one target"
     said = self.fed.setdefault(name, Scalars())
-    if len(said) < _CALLS: said.append(misfed(name, preds))
+    if len(said) >= _CALLS: return
+    said.append(misfed(name, preds))
+    if name not in _BINARY or not y.numel(): return
+    low, high = self.asked.setdefault(name, (Scalars(), Scalars()))
+    for seen, value in zip((low, high), y.aminmax()): seen.append(value.float())
+
+_BINARY = 'binary_cross_entropy', 'binary_cross_entropy_with_logits'
+
+@patch
+def only_target(self:BatchRecord)->float:
+    "The value of all targets that a binary cross entropy has had, if it has had one only; else None"
+    found = [(low.tensor().min(), high.tensor().max(), len(low)) for low, high in self.asked.values()]
+    return next((float(low) for low, high, n in found if low == high and n >= _FEW_CALLS), None)
 
 @patch
 def wrongly_fed(self:BatchRecord)->dict:
@@ -276,6 +290,7 @@ def part(self: BatchRecord) -> Batches:
         n_classes=self.n_classes,
         broadcast=self.broadcast,
         fed=self.wrongly_fed(),
+        only_target=self.only_target(),
         pairs=self.pairs,
         equal=self.equal.tensor().numpy() > 0,
         eval_mode=self.eval_mode,

@@ -137,6 +137,7 @@ class Batches:
         None  # shapes of predictions and targets, if the loss compares each with each
     )
     fed: dict = field(default_factory=dict)  # loss function: what it is given, if it wants something else
+    only_target: float = None  # of all calls of a binary cross entropy, if there is one only
     pairs: tuple = None  # shapes whose arithmetic gave a value for each pair of samples
     equal: np.ndarray = _none()  # (looks,) bool: whether all rows of the inputs were the same
     eval_mode: int = None  # first batch with a dropout or batch norm layer in evaluation mode
@@ -295,6 +296,7 @@ class Calls:
     not_copied: int = None  # training batches before a model was given its own tensors to load
     leak: tuple = (0, 0)  # rows of the validation data that were trained with, of so many
     same_views: tuple = (0, 0)  # batches whose loss compares two equal outputs of one model, of those with several
+    ctc: tuple = (0.0, 0.0)  # share of CTC labels that are the blank; of samples with more labels than frames
     cut_grads: int = 0  # torch.autograd.grad was called without create_graph, and no forward pass came after it
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00092

@@ -36,14 +36,18 @@ def shape_mismatch(run):
         yield Finding(0, seen, curve=loss_curve(run), cause=cause, advice=advice)
     if not run.batches.broadcast: return
     preds, targets = run.batches.broadcast
+    one = math.prod(preds) == 1
+    what = 'it with each of them' if one else 'each with each'
     advice = (
-        ''
+        'a prediction for each sample: look for a sum or mean over the batch'
+        if one
+        else ''
         if len(preds) > len(targets)
         else 'give both the same shape: unsqueeze(1) the predictions, or squeeze(1) the targets'
     )
     yield Finding(
         0,
-        f'predictions {preds} against targets {targets}: the loss compares each with each',
+        f'predictions {preds} against targets {targets}: the loss compares {what}',
         curve=loss_curve(run),
         advice=advice,
     )
