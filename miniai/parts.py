@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OUTPUT', 'TAKEN_APART', 'LossPart', 'loss_parts', 'uneven', 'endless', 'gradients_of_terms', 'opposed',
-           'adds_constant', 'show_parts', 'LossPartsCB']
+           'adds_constant', 'show_parts', 'spread', 'overwritten', 'LossPartsCB']
 
 # %% ../nbs/looking/06_parts.ipynb #06a70004
 import math, re
@@ -217,6 +217,35 @@ def show_parts(
     ax.legend(frameon=False, loc='upper left', bbox_to_anchor=(1, 1))
     return fig
 
+# %% ../nbs/looking/06_parts.ipynb #06a70041
+def spread(
+    loss,  # tensor with its graph
+    outs,  # what the model gave, with its graph
+)->tuple:
+    "(shape of an output with one value, shape that it is compared with), if a loss does so; else ()"
+    single = {t.grad_fn: tuple(t.shape) for t in _tensors(outs) if t.numel() == 1}
+    for node in nodes_of(loss, set(single)) if single else ():
+        if node.name() not in _ARITHMETIC or _is_single(node, 0): continue
+        for o, _ in node.next_functions:
+            if o in single: return single[o], tuple(node._input_metadata[0].shape)
+    return ()
+
+_ARITHMETIC = 'AddBackward0', 'SubBackward0', 'RsubBackward1', 'MulBackward0', 'DivBackward0'
+
+def _places_written(node):
+    "(values, different places) that an assignment by index has written; (0, 0) where that isn't known"
+    index = [o for o in node._saved_indices if o is not None]
+    if node._saved_accumulate or node.next_functions[1][0] is None or any(o.dtype == torch.bool for o in index): return 0, 0
+    places = torch.stack([o.flatten() for o in torch.broadcast_tensors(*index)], 1)
+    return len(places), len(places.unique(dim=0))
+
+def overwritten(
+    loss,  # tensor with its graph
+)->tuple:
+    "(values that were written by `x[index] = …`, those that are left) of the first assignment that lost some; else ()"
+    found = (_places_written(o) for o in nodes_of(loss) if o.name() == 'IndexPutBackward0')
+    return next(((n, k) for n, k in found if k < n), ())
+
 # %% ../nbs/looking/06_parts.ipynb #06a70030
 TAKEN_APART = 12  # losses, the first ones of a run
 _OPPOSED, _TIMES = -.3, 5  # cosine, and in so many losses
@@ -234,7 +263,8 @@ class LossPartsCB(Callback):
         except Exception: pass  # a graph of another kind, as of a compiled function
     def _note(self, loss, outs):
         parts = loss_parts(loss, outs)
-        for nm, o in (('uneven', uneven(parts)), ('endless', endless(parts))):
+        seen = dict(uneven=uneven(parts), endless=endless(parts), spread=spread(loss, outs), overwritten=overwritten(loss))
+        for nm, o in seen.items():
             if o: self.found.setdefault(nm, o)
         pair = opposed(gradients_of_terms(loss, outs))
         if pair and any(nm in str(pair) for nm in _FITS): self._note_cosine(*pair)

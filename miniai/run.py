@@ -321,6 +321,8 @@ class Structure:
     no_edges: tuple = (0, 0)  # graphs of a batch that have no edge, of so many
     uneven: tuple = ()  # parts of the loss: a sum, a mean, over 'values' or 'samples'
     endless: tuple = ()  # parts of the loss that are subtracted, though nothing limits their growth
+    spread: tuple = ()  # shapes of an output with one value, and of what the loss compares it with
+    overwritten: tuple = ()  # values written by index, and those left, of an assignment that lost some
     opposed: tuple = ()  # two terms of the loss and the cosine of their gradients, if they pull against each other
     cuts: tuple = ()  # layers whose input depends on weights that train, though no gradient goes back
 

@@ -34,8 +34,8 @@ def shape_mismatch(run):
         cause = 'shapes that differ, and arithmetic that broadcasts one over the other'
         advice = 'give both the same shape, with squeeze(1) or unsqueeze(1)'
         yield Finding(0, seen, curve=loss_curve(run), cause=cause, advice=advice)
-    if not run.batches.broadcast: return
-    preds, targets = run.batches.broadcast
+    if not run.batches.broadcast and not run.structure.spread: return
+    preds, targets = run.batches.broadcast or run.structure.spread
     one = math.prod(preds) == 1
     what = 'it with each of them' if one else 'each with each'
     advice = (

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['mixed_samples', 'target_seen', 'shifted_twice', 'order_unknown', 'padding_counted', 'padding_seen', 'context_unused',
-           'unused_input', 'unchanged', 'no_edges', 'gradient_cut']
+           'unused_input', 'unchanged', 'no_edges', 'overwritten', 'gradient_cut']
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0004
 from ..findings import Finding, rule
@@ -200,6 +200,22 @@ def unchanged(run):
 def no_edges(run):
     k, n = run.structure.no_edges
     if n and k/n > _MOST: yield Finding(0, f'{k} of {n} graphs of a batch have no edge', None, k/n, loss_curve(run))
+
+# %% ../../nbs/diagnosis/rules/structure.ipynb #570c00a1
+@rule(
+    'overwritten',
+    'warning',
+    'values are assigned to the same place several times, and only one of them is kept',
+    'add them up with index_add or scatter_add, or take a mean or maximum with scatter_reduce',
+    fact=True,
+    stage='forward',
+    when='an assignment by index, whose values have a gradient, has an index more than once',
+)
+def overwritten(run):
+    if not run.structure.overwritten: return
+    n, left = run.structure.overwritten
+    seen = f'of {n} values that are assigned by x[index] = …, {n - left} are overwritten by others'
+    yield Finding(0, seen, None, 1 - left/n, loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0061
 _FEW = .05  # of the batches
