@@ -276,7 +276,7 @@ def part(self:CallRecord)->Calls:
     counts = [c[nm] for nm in ('stale', 'repeated', 'recreated', 'late_clips', 'scaled_clips')]
     leak, random = max([*self.leaks, self._leak()]), tuple(self.same_random)
     other = c['other_loss'], c['looks_between']
-    rest = other, random, self.viewed, self.not_copied, leak, (c['same_views'], c['several_passes']), self.ctc, c['cut_grads']
+    rest = other, random, self.viewed, self.not_copied, leak, (c['same_views'], c['several_passes']), self.ctc, c['turns'], c['acted'], c['cut_grads']
     return Calls(*counts, self.valid_mode, trained, kept, same, *rest)
 
 # %% ../nbs/diagnosis/calls.ipynb #77a7a011

@@ -10,6 +10,7 @@ from .core import patch
 from .findings import SEVERITIES, Curve, Finding, Findings, apply_rules
 from .learner import Learner
 from .record import DiagnoseCB
+from .run import KINDS
 from .world import is_main
 from miniai.rules import (
     data,
@@ -32,7 +33,7 @@ def diagnosis(
 )->Findings:
     "What all rules find in a run, worst first"
     res = Findings(apply_rules(run))
-    res.n_batches = len(run.loss)
+    res.n_batches, res.about = len(run.loss), KINDS.get(run.kind, '')
     return res
 
 def incident_of(

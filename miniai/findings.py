@@ -242,6 +242,7 @@ class Findings(list):
 
     n_batches = None  # that were seen
     unseen = ()       # what could not be, in words
+    about = ''        # what kind of training it is, if its loss need not fall
 
     def _nothing(self):
         few = self.n_batches is not None and self.n_batches < FEW_BATCHES
@@ -250,19 +251,22 @@ class Findings(list):
 
     def _not_seen(self): return [f'Not seen: {o}.' for o in self.unseen]
 
-    def __repr__(self): return '\n'.join([*(map(repr, self) if self else [self._nothing()]), *self._not_seen()])
+    def _first(self): return [f'The loss of this training need not fall: {self.about}.'] if self.about else []
+
+    def __repr__(self):
+        return '\n'.join([*self._first(), *(map(repr, self) if self else [self._nothing()]), *self._not_seen()])
 
     @property
     def kinds(self): return [f.kind for f in self]
 
     def _repr_html_(self):
-        more = ''.join(f'<p>{escape(o)}</p>' for o in self._not_seen())
-        if not self: return f'<p>{self._nothing()}</p>' + more
+        first, more = (''.join(f'<p>{escape(o)}</p>' for o in lines) for lines in (self._first(), self._not_seen()))
+        if not self: return f'{first}<p>{self._nothing()}</p>{more}'
         heads = ''.join(
             f'<th style="text-align:left">{o}</th>'
             for o in ('finding', 'seen', 'cause', 'try', 'picture')
         )
-        return f'<table>\n<tr>{heads}</tr>\n' + ''.join(map(_row, self)) + '</table>' + more
+        return first + f'<table>\n<tr>{heads}</tr>\n' + ''.join(map(_row, self)) + '</table>' + more
 
 def _row(f):
     "A row of the table of findings"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OUTPUT', 'TAKEN_APART', 'LossPart', 'loss_parts', 'uneven', 'endless', 'gradients_of_terms', 'opposed',
-           'adds_constant', 'show_parts', 'spread', 'overwritten', 'LossPartsCB']
+           'adds_constant', 'show_parts', 'spread', 'overwritten', 'is_policy_gradient', 'LossPartsCB']
 
 # %% ../nbs/looking/06_parts.ipynb #06a70004
 import math, re
@@ -246,6 +246,32 @@ def overwritten(
     found = (_places_written(o) for o in nodes_of(loss) if o.name() == 'IndexPutBackward0')
     return next(((n, k) for n, k in found if k < n), ())
 
+# %% ../nbs/looking/06_parts.ipynb #06a70045
+_LOGARITHMS = {f'{o}Backward0' for o in ('LogSoftmax', 'Logsumexp', 'Log', 'LogSigmoid', 'NllLoss', 'Exp', 'Gather', 'BinaryCrossEntropyWithLogits')}
+
+def _has_both_signs(t):
+    size = t.detach().abs().flatten()
+    return t.is_floating_point() and t.numel() > 1 and bool((t > 0).any() & (t < 0).any() & (size != size[0]).any())
+
+def _advantages(node):
+    "The numbers without a gradient that a product multiplies by, or None"
+    if node.name() != 'MulBackward0' or sum(o is not None for o, _ in node.next_functions) != 1: return None
+    return next((o for o in (node._saved_self, node._saved_other) if o is not None), None)
+
+def is_policy_gradient(
+    loss,     # tensor with its graph
+    outs=(),  # what the model gave, with its graph: there the search ends
+)->bool:
+    "Whether logarithms of probabilities are multiplied by numbers of both signs, which have no gradient"
+    ends = {t.grad_fn for t in _tensors(outs)}
+    def is_logarithm(node): return any(o.name() in _LOGARITHMS for o in nodes_of(_Root(node), ends))
+    products = ((o, _advantages(o)) for o in nodes_of(loss, ends))
+    return any(t is not None and _has_both_signs(t) and is_logarithm(o) for o, t in products)
+
+class _Root(NamedTuple):
+    "A node in the place of a tensor, to begin a search at"
+    grad_fn: object
+
 # %% ../nbs/looking/06_parts.ipynb #06a70030
 TAKEN_APART = 12  # losses, the first ones of a run
 _OPPOSED, _TIMES = -.3, 5  # cosine, and in so many losses
@@ -264,6 +290,7 @@ class LossPartsCB(Callback):
     def _note(self, loss, outs):
         parts = loss_parts(loss, outs)
         seen = dict(uneven=uneven(parts), endless=endless(parts), spread=spread(loss, outs), overwritten=overwritten(loss))
+        if is_policy_gradient(loss, outs): self.found['policy'] = True
         for nm, o in seen.items():
             if o: self.found.setdefault(nm, o)
         pair = opposed(gradients_of_terms(loss, outs))

@@ -46,6 +46,7 @@ class Follower:
         self.n_passes = 0
         self.most_losses, self.waiting, self.stepped, self.unstepped, self.width = 1, 0, set(), False, None
         self.acting = set()  # optimizers that step by turns, in one batch
+        self.acted = False  # since the last training batch
         self.loads_itself = False  # since load_state_dict has begun
         self.trained = set()  # modules that were called in a training batch
 
@@ -315,20 +316,32 @@ def close(self:Follower):
     if b.backward: return self.trained_with(b)
     if b.losses and not b.grad: self.validate(b)
     elif self.is_measured(b): self.measure(b)
-    else: self.learn.callback('cleanup_batch')  # it was ended before its loss, or may be validation
+    else: self._unused(b)  # it was ended before its loss, or may be validation
     if b.grad and b.evaluated: self.calls.leave_token(b)
     if not b.losses or not b.grad: return
     self.settle()
     self.pending, self.waiting = b, self.waiting + 1
 
 @patch
+def _unused(self:Follower, b):
+    "A forward pass without a loss; of a model that trains, and in front of a batch, it is an agent or gives targets"
+    self.acted |= not b.grad and any(id(m) in self.trained for m in b.called)
+    self.learn.callback('cleanup_batch')
+
+@patch
 def trained_with(self:Follower, b):
     self.waiting = 0
-    self.calls.counts['cut_grads'] += b.cuts
+    self._note_kind(b)
     if b.steps or not self.opts: self.learn.callback('after_step')
     self.finish(b)
     self.learn.model = self.whole
     self.epoch_over, self.loader_over = self.loader_over, False
+
+@patch
+def _note_kind(self:Follower, b):
+    acted, self.acted = self.acted, False
+    steps = b.backward > 1 < len(b.steps)
+    for nm, o in dict(cut_grads=b.cuts, turns=steps, acted=acted).items(): self.calls.counts[nm] += o
 
 @patch
 def is_measured(self:Follower, b):

@@ -243,6 +243,7 @@ def _rises(run):
             f'the loss rose from {run.first:.3g} to {loss.max():.3g}, and ended at {last:.3g}',
             curve=loss_curve(run),
             advice=steadier(run, 10),
+            severity=run.by_its_loss('critical'),
         )
 
 def _falls_without_end(run):
@@ -283,4 +284,5 @@ def lr_too_low(run):
             None,
             float(np.median(typical)),
             rate.curve,
+            run.by_its_loss('warning'),
         )
