@@ -13,10 +13,11 @@ from functools import partial
 from itertools import combinations
 import numpy as np, torch
 from .ask import nodes_of, views_in
-from .core import batch_size, main_tensor, map_nested, patch
+from .core import batch_size, main_tensor, map_nested, patch, tensors_of
 from .listen import mixes_samples_or_within
 from .learner import CANCELS
 from .loop import in_order
+from .parts import adds_constant
 from .run import Calls
 
 # %% ../nbs/diagnosis/calls.ipynb #77a70007
@@ -83,6 +84,10 @@ class OpenBatch:
         self.live_layers = False  # whether a dropout or batch norm was in training mode
     def note_pass(self, m, args, kwargs):
         if len(self.passes) < MAX_CALLS: self.passes.append((m, args, kwargs))
+    def note_cuts(self, root):
+        "Whether the loss is computed from gradients without a graph: no pass came after, or it adds a number"
+        if self.n_at_grad is None: return
+        self.cuts = self.n_at_grad == len(self.called) or adds_constant(root)
     def nodes(self):
         "Where the graphs of its outputs begin"
         found = set()
@@ -276,33 +281,34 @@ def part(self:CallRecord)->Calls:
     counts = [c[nm] for nm in ('stale', 'repeated', 'recreated', 'late_clips', 'scaled_clips')]
     leak, random = max([*self.leaks, self._leak()]), tuple(self.same_random)
     other = c['other_loss'], c['looks_between']
-    rest = other, random, self.viewed, self.not_copied, leak, (c['same_views'], c['several_passes']), self.ctc, c['turns'], c['acted'], c['cut_grads']
+    views, kind = (c['same_views'], c['several_passes']), (c['turns'], c['acted'])
+    rest = other, random, self.viewed, self.not_copied, leak, views, self.ctc, *kind, c['cut_grads']
     return Calls(*counts, self.valid_mode, trained, kept, same, *rest)
 
 # %% ../nbs/diagnosis/calls.ipynb #77a7a011
-def _tensors(o):
-    found = []
-    map_nested(lambda t: found.append(t) or t, o)
-    return found
-
 def _equal(a, b):
-    a, b = _tensors(a), _tensors(b)
-    return len(a) == len(b) > 0 and all(x is y or x.shape == y.shape and torch.equal(x, y) for x, y in zip(a, b))
+    a, b = tensors_of(a), tensors_of(b)
+    def same(x, y): return x is y or x.shape == y.shape and torch.equal(x, y)
+    return len(a) == len(b) > 0 and all(map(same, a, b))
 
-def _joins(node, ends, known, most=_ENOUGH):
-    "Which of the sets `ends` a graph reaches from a node; True beside it where several meet in more than a number"
-    todo, order = [node], []
-    while todo and len(order) < most:
-        o = todo.pop()
-        if o in known: continue
-        known[o] = {i for i, e in enumerate(ends) if o in e}
-        order.append(o)
-        if not known[o]: todo += [p for p, _ in o.next_functions if p is not None]
-    for _ in range(2):  # a node may be reached before what lies below it is known
-        for o in reversed(order):
-            for p, _ in o.next_functions: known[o] = known[o] | known.get(p, set())
-    def is_single(o): return not getattr(o, '_input_metadata', ()) or math.prod(o._input_metadata[0].shape) < 2
-    return any(len(known[o]) == len(ends) and not is_single(o) for o in order)
+def _below(node, ends, known):
+    "Which of the sets `ends` a graph reaches from a node; `known` remembers"
+    todo = [node]
+    while todo and len(known) < _ENOUGH:
+        o = todo[-1]
+        mine = {i for i, e in enumerate(ends) if o in e}
+        nexts = [] if mine else [p for p, _ in o.next_functions if p is not None]
+        missing = [p for p in nexts if p not in known]
+        todo += missing
+        if not missing: known[todo.pop()] = mine.union(*map(known.get, nexts))
+    return known
+
+def _meet(root, ends):
+    "Whether all of the sets `ends` meet in a graph before everything is added up to a number"
+    def is_single(o):
+        known = getattr(o, '_input_metadata', ())
+        return not known or math.prod(known[0].shape) < 2
+    return any(len(found) == len(ends) and not is_single(o) for o, found in _below(root, ends, {}).items())
 
 @patch
 def note_passes(self:CallRecord, b, root):
@@ -312,9 +318,15 @@ def note_passes(self:CallRecord, b, root):
     for i, j in combinations(range(len(b.outs)), 2):
         (m, *given), (other, *again) = b.passes[i], b.passes[j]
         if m is not other or not _equal(given, again) or not _equal(b.outs[i], b.outs[j]): continue
-        ends = [{t.grad_fn for t in _tensors(b.outs[k])} - {None} for k in (i, j)]
-        self.counts['same_views'] += all(ends) and _joins(root.grad_fn, ends, {})
+        ends = [{t.grad_fn for t in tensors_of(b.outs[k])} - {None} for k in (i, j)]
+        self.counts['same_views'] += all(ends) and _meet(root.grad_fn, ends)
         return
+
+@patch
+def note_graph(self:CallRecord, b, root):
+    "What the graph between the outputs and the loss tells"
+    self.note_views(b, root)
+    self.note_passes(b, root)
 
 # %% ../nbs/diagnosis/calls.ipynb #77a7a016
 @patch

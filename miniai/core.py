@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['def_device', 'set_seed', 'random_states', 'set_random_states', 'keep_random', 'Training', 'device_of', 'keep_modes',
-           'map_nested', 'to_device', 'to_cpu', 'main_tensor', 'split_batch', 'batch_size', 'length', 'listify',
-           'Scalars', 'ModelRef', 'is_wrapped', 'note', 'write_whole', 'step_hooks', 'walk', 'is_sharded', 'copied',
-           'trains', 'rms', 'rms_each', 'column_stds', 'logits_of', 'Lines', 'show_methods', 'clean_tb',
+           'map_nested', 'tensors_of', 'to_device', 'to_cpu', 'main_tensor', 'split_batch', 'batch_size', 'length',
+           'listify', 'Scalars', 'ModelRef', 'is_wrapped', 'note', 'write_whole', 'step_hooks', 'walk', 'is_sharded',
+           'copied', 'trains', 'rms', 'rms_each', 'column_stds', 'logits_of', 'Lines', 'show_methods', 'clean_tb',
            'clean_ipython_hist', 'clean_mem']
 
 # %% ../nbs/loop/00_core.ipynb #e3c64ce1
@@ -155,6 +155,14 @@ def _mapped_fields(f, x):
     res = copy.copy(x)
     for nm, v in _fields(x).items(): object.__setattr__(res, nm, map_nested(f, v))
     return res
+
+def tensors_of(
+    x,  # as for `map_nested`
+)->list:
+    "All tensors in it, in their order"
+    found = []
+    map_nested(lambda t: found.append(t) or t, x)
+    return found
 
 # %% ../nbs/loop/00_core.ipynb #ef924c60
 def to_device(

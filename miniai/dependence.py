@@ -465,27 +465,30 @@ def inputs_unused(
 def columns_unchanged(
     replay,  # `Replay`
 )->tuple:
-    "(columns of the output that are those of an input, all columns), if some are and some aren't; else (0, 0)"
+    "(columns of the output that are an input's, all columns), if some are and some aren't; else (0, 0)"
     out = replay.preds
     for x in replay.inputs:
-        if out is None or not x.is_floating_point() or x.ndim != 2 or x.shape != out.shape or len(x) < _MANY: continue
+        is_table = x.is_floating_point() and x.ndim == 2 and len(x) >= _MANY
+        if out is None or not is_table or x.shape != out.shape: continue
         equal = (x == out).all(0) & (x != x[:1]).any(0)
         if equal.any() and not equal.all(): return int(equal.sum()), len(equal)
     return 0, 0
+
+def _numbers_graphs(x):
+    "Whether it says of each node which graph it belongs to: 0, 0, 1, 1, 1, …"
+    if x.ndim != 1 or len(x) < 2 or x[0] != 0 or x[-1] == 0: return False
+    return bool(((x.diff() >= 0) & (x.diff() <= 1)).all())
+
+def _are_edges(x): return x.ndim == 2 and len(x) == 2 and x.shape[1] > 0 and bool(x.min() >= 0)
 
 def graphs_without_edges(
     replay,  # `Replay`
 )->tuple:
     "(graphs without an edge, all graphs) of a batch of joined graphs; (0, 0) if it isn't one"
     whole = [x for x in replay.inputs if x.dtype == torch.int64]
-    graphs = [x for x in whole if x.ndim == 1 and len(x) and x[0] == 0 and (x.diff() >= 0).all() and (x.diff() <= 1).all() and x[-1] > 0]
-    edges = [x for x in whole if x.ndim == 2 and len(x) == 2 and x.shape[1] and x.min() >= 0]
-    for graph in graphs:
-        for e in edges:
-            if e.max() >= len(graph): continue
-            n = int(graph[-1]) + 1
-            return n - len(graph[e].unique()), n
-    return 0, 0
+    pairs = product(filter(_numbers_graphs, whole), filter(_are_edges, whole))
+    found = [(int(graph[-1]) + 1, graph[e].unique()) for graph, e in pairs if e.max() < len(graph)]
+    return next(((n - len(touched), n) for n, touched in found), (0, 0))
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0071
 _LARGER = 1.1  # times, what weights are tried with

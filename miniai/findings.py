@@ -254,13 +254,15 @@ class Findings(list):
     def _first(self): return [f'The loss of this training need not fall: {self.about}.'] if self.about else []
 
     def __repr__(self):
-        return '\n'.join([*self._first(), *(map(repr, self) if self else [self._nothing()]), *self._not_seen()])
+        found = map(repr, self) if self else [self._nothing()]
+        return '\n'.join([*self._first(), *found, *self._not_seen()])
 
     @property
     def kinds(self): return [f.kind for f in self]
 
     def _repr_html_(self):
-        first, more = (''.join(f'<p>{escape(o)}</p>' for o in lines) for lines in (self._first(), self._not_seen()))
+        def paragraphs(lines): return ''.join(f'<p>{escape(o)}</p>' for o in lines)
+        first, more = paragraphs(self._first()), paragraphs(self._not_seen())
         if not self: return f'{first}<p>{self._nothing()}</p>{more}'
         heads = ''.join(
             f'<th style="text-align:left">{o}</th>'

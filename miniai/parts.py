@@ -12,13 +12,14 @@ from typing import NamedTuple
 import torch
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from .ask import nodes_of
-from .core import map_nested
+from .core import tensors_of
 from .learner import Callback
 from .plot import close_on_error
 
 # %% ../nbs/looking/06_parts.ipynb #06a70009
-_VIEWS = {f'{o}Backward{n}' for n in range(5) for o in ('View', 'ReshapeAlias', 'UnsafeView', 'Squeeze', 'Unsqueeze', 'T', 'Transpose',
-                                                         'Permute', 'Clone', 'ToCopy', 'Stack', 'Cat', 'Alias', 'Expand', 'Sum')}
+_LINEAR = '''Alias Cat Clone Expand Permute ReshapeAlias Squeeze Stack Sum T ToCopy Transpose UnsafeView
+Unsqueeze View'''.split()
+_VIEWS = {f'{o}Backward{n}' for n in range(5) for o in _LINEAR}
 _SUMS = {'AddBackward0': 1, 'SubBackward0': -1}
 
 def _size(node, i):
@@ -69,7 +70,7 @@ def _share_of_input(node, i, child, j):
 OUTPUT = 'output'  # name of a part that is one of the model
 
 def _part(node, i, factor, share, ends=()):
-    name = OUTPUT if node in ends else re.sub('(?<=[a-z0-9])(?=[A-Z])', '_', re.sub(r'Backward\d*$', '', node.name())).lower()
+    name = OUTPUT if node in ends else _name_of(node)
     known = getattr(node, '_input_metadata', ())
     shape, within = tuple(known[i].shape) if i < len(known) else (), getattr(node, '_saved_self', None)
     if getattr(node, '_saved_reduction', None) is not None and torch.is_tensor(within):
@@ -77,6 +78,11 @@ def _part(node, i, factor, share, ends=()):
         if name.startswith('nll'): shape = shape[:1] + shape[2:]  # a value for each sample, or place
         if node._saved_reduction == _MEAN: share = share*before/max(1, math.prod(shape))
     return LossPart(name, factor, share, shape)
+
+def _name_of(node):
+    "As PyTorch calls the function: mse_loss for MseLossBackward0"
+    words = re.sub('(?<=[a-z0-9])(?=[A-Z])', '_', node.name())
+    return re.sub(r'_backward\d*$', '', words.lower())
 
 def _walk(todo, ends, stop=lambda node, i: False):
     "(node, its output, factor, share) of what isn't linear, or where `stop` says so"
@@ -95,30 +101,29 @@ def loss_parts(
 )->list:
     "The parts of a loss, each once"
     if loss.grad_fn is None: return []
-    ends = {t.grad_fn for t in _tensors(outs)}
-    return [*dict.fromkeys(_part(*o, ends) for o in _walk([(loss.grad_fn, loss.output_nr, 1., 1.)], ends))]
+    ends = _ends(outs)
+    found = _walk([(loss.grad_fn, loss.output_nr, 1., 1.)], ends)
+    return [*dict.fromkeys(_part(*o, ends) for o in found)]
 
-def _tensors(outs):
-    found = []
-    map_nested(lambda t: found.append(t) or t, outs)
-    return [t for t in found if t.grad_fn is not None]
+def _with_graph(outs): return [t for t in tensors_of(outs) if t.grad_fn is not None]
+def _ends(outs): return {t.grad_fn for t in _with_graph(outs)}
 
 # %% ../nbs/looking/06_parts.ipynb #06a70016
 _FEW, _CLOSE, _USUAL = 4, 1e-3, (.5, 1., 2.)  # values of a sample; relative difference; factors of formulas
 
 def _weight(part):
-    "Of a value in the loss, but for factors of formulas; a product with, or quotient by, the number of samples is no factor"
+    "Of a value in the loss, but for factors of formulas; the number of samples is none of those"
     factor, n = abs(part.factor), part.shape[0]
-    by_samples = next((k for k in (1., n, 1/n) if any(abs(factor/(k*o) - 1) < _CLOSE for o in _USUAL)), factor)
-    return part.share*by_samples
+    def is_usual(k): return any(abs(factor/(k*o) - 1) < _CLOSE for o in _USUAL)
+    return part.share*next((k for k in (1., n, 1/n) if is_usual(k)), factor)
 def _width(part): return math.prod(part.shape[1:])
 
 def _why_uneven(a, b):
     "By what `a` outweighs `b`: '' by nothing that is an oversight, as far as shapes tell"
-    if not a.shape or not b.shape or a.shape[0] != b.shape[0] or not a.factor or not b.factor: return ''
-    ratio, n = _weight(a)/_weight(b), a.shape[0]
+    if not a.shape or a.shape[:1] != b.shape[:1] or not a.factor or not b.factor: return ''
+    ratio, n, width = _weight(a)/_weight(b), a.shape[0], _width(b)
     def is_about(k): return abs(ratio/k - 1) < _CLOSE
-    if (is_about(_width(b)) or is_about(n*_width(b))) and _width(a) > 1 and _width(b) >= _FEW: return 'values'
+    if _width(a) > 1 and width >= _FEW and (is_about(width) or is_about(n*width)): return 'values'
     return 'samples' if is_about(n) and n >= _FEW else ''
 
 def uneven(
@@ -130,8 +135,8 @@ def uneven(
     return next(((a, b, why) for a, b, why in pairs if why), ())
 
 # %% ../nbs/looking/06_parts.ipynb #06a70020
-_ENDLESS = '''pow exp abs mse_loss l1_loss smooth_l1_loss huber_loss norm linalg_vector_norm nll_loss nll_loss2_d softplus
-binary_cross_entropy binary_cross_entropy_with_logits poisson_nll_loss'''.split()
+_ENDLESS = '''pow exp abs mse_loss l1_loss smooth_l1_loss huber_loss norm linalg_vector_norm
+nll_loss nll_loss2_d poisson_nll_loss softplus binary_cross_entropy binary_cross_entropy_with_logits'''.split()
 
 def endless(
     parts,  # as `loss_parts` gives them
@@ -144,7 +149,8 @@ def _is_single(node, i): return _size(node, i) == 1
 
 def _terms(loss, ends):
     "(node, its output, factor) of what is added up in a loss, each a single number"
-    def is_part(node, i): return not _is_single(node, i) or any(o is not None and not _is_single(o, j) for o, j in node.next_functions)
+    def reduces(node): return any(o is not None and not _is_single(o, j) for o, j in node.next_functions)
+    def is_part(node, i): return not _is_single(node, i) or reduces(node)
     found = _walk([(loss.grad_fn, loss.output_nr, 1., 1.)], ends, is_part)
     return [(node, i, factor) for node, i, factor, _ in found]
 
@@ -155,7 +161,8 @@ def _gradient(node, i, factor, outs):
     edges, like = [get_gradient_edge(t) for t in outs], node._input_metadata[i]
     one = torch.full(tuple(like.shape), factor, dtype=like.dtype, device=like.device)
     grads = torch.autograd.grad(GradientEdge(node, i), edges, one, retain_graph=True, allow_unused=True)
-    return torch.cat([(torch.zeros_like(t) if g is None else g).flatten().float() for t, g in zip(outs, grads)])
+    known = [torch.zeros_like(t) if g is None else g for t, g in zip(outs, grads)]
+    return torch.cat([g.flatten().float() for g in known])
 
 def _named(node, i, factor, ends):
     parts = [_part(*o, ends).name for o in _walk([(node, i, factor, 1.)], ends)]
@@ -165,10 +172,10 @@ def gradients_of_terms(
     loss,  # tensor with its graph, which is kept
     outs,  # what the model gave, with its graph
 )->dict:
-    "Name: gradient by all outputs, of each term of a loss; empty if there is one only, or somebody listens to them"
-    outs = _tensors(outs)
+    "Name: gradient by all outputs, of each term; empty if there is one only, or somebody listens to them"
+    outs = _with_graph(outs)
     if loss.grad_fn is None or not outs or any(map(_is_listened_to, outs)): return {}
-    ends = {t.grad_fn for t in outs}
+    ends = _ends(outs)
     terms = [o for o in _terms(loss, ends) if o[0] not in ends]
     if len(terms) < 2: return {}
     return {f'term {k + 1} ({_named(*o, ends)})': _gradient(*o, outs) for k, o in enumerate(terms)}
@@ -179,7 +186,8 @@ def opposed(
     "(two terms, cosine of their gradients): those that oppose each other most; () if there are none"
     norms = {nm: g.norm() for nm, g in grads.items()}
     names = [nm for nm, norm in norms.items() if norm > 0]
-    pairs = [(a, b, float(grads[a].dot(grads[b])/(norms[a]*norms[b]))) for k, a in enumerate(names) for b in names[:k]]
+    def cosine(a, b): return float(grads[a].dot(grads[b])/(norms[a]*norms[b]))
+    pairs = [(a, b, cosine(a, b)) for k, a in enumerate(names) for b in names[:k]]
     even = [o for o in pairs if 1/_MUCH < norms[o[0]]/norms[o[1]] < _MUCH]
     return min(even, key=lambda o: o[2], default=())
 
@@ -188,7 +196,7 @@ _MUCH = 100  # times as large: then it hardly matters what the smaller one wants
 def adds_constant(
     loss,  # tensor with its graph
 )->bool:
-    "Whether a number is added to a loss that has no graph: a part that was computed without one, or a constant"
+    "Whether a loss adds a number without a graph: a part that was computed without one, or a constant"
     def is_sum(node, i): return _is_single(node, i) and node.name() in _SUMS
     nodes = [loss.grad_fn]
     for node in nodes:  # which grows
@@ -202,15 +210,18 @@ def show_parts(
     loss,  # tensor with its graph, which is kept
     outs,  # what the model gave, with its graph
 ):
-    "How strongly each term of a loss pulls at the model's outputs, and whether with the others; returns the figure"
+    "How strongly each term pulls at the model's outputs, and whether with the others; returns the figure"
     import matplotlib.pyplot as plt
     grads = gradients_of_terms(loss, outs)
-    if not grads: raise ValueError('this loss has one term, or no graph: show_parts(loss, outs) before loss.backward(), with what the model gave')
+    if not grads:
+        raise ValueError('this loss has one term, or no graph: show_parts(loss, outs) before '
+                         'loss.backward(), with what the model gave')
     whole, names = sum(grads.values()), [*grads]
     along = [float(grads[nm].dot(whole)/whole.norm().clamp(1e-30)) for nm in names]
     fig, ax = plt.subplots(figsize=(7.5, .8 + .45*len(names)), layout='constrained')
     ax.barh(names, [float(grads[nm].norm()) for nm in names], color='#c9d7ea', label='gradient norm')
-    ax.barh(names, along, height=.3, color=['#34568b' if o >= 0 else '#b3261e' for o in along], label='along the whole gradient')
+    colours = ['#34568b' if o >= 0 else '#b3261e' for o in along]
+    ax.barh(names, along, height=.3, color=colours, label='along the whole gradient')
     ax.axvline(0, c='k', lw=.6)
     ax.invert_yaxis()
     ax.set(xlabel="by the model's outputs")
@@ -223,7 +234,7 @@ def spread(
     outs,  # what the model gave, with its graph
 )->tuple:
     "(shape of an output with one value, shape that it is compared with), if a loss does so; else ()"
-    single = {t.grad_fn: tuple(t.shape) for t in _tensors(outs) if t.numel() == 1}
+    single = {t.grad_fn: tuple(t.shape) for t in _with_graph(outs) if t.numel() == 1}
     for node in nodes_of(loss, set(single)) if single else ():
         if node.name() not in _ARITHMETIC or _is_single(node, 0): continue
         for o, _ in node.next_functions:
@@ -234,28 +245,31 @@ _ARITHMETIC = 'AddBackward0', 'SubBackward0', 'RsubBackward1', 'MulBackward0', '
 
 def _places_written(node):
     "(values, different places) that an assignment by index has written; (0, 0) where that isn't known"
-    index = [o for o in node._saved_indices if o is not None]
-    if node._saved_accumulate or node.next_functions[1][0] is None or any(o.dtype == torch.bool for o in index): return 0, 0
+    index, (values, _) = [o for o in node._saved_indices if o is not None], node.next_functions[1]
+    if node._saved_accumulate or values is None or any(o.dtype == torch.bool for o in index): return 0, 0
     places = torch.stack([o.flatten() for o in torch.broadcast_tensors(*index)], 1)
     return len(places), len(places.unique(dim=0))
 
 def overwritten(
     loss,  # tensor with its graph
 )->tuple:
-    "(values that were written by `x[index] = …`, those that are left) of the first assignment that lost some; else ()"
+    "(values written by `x[index] = …`, those that are left) of the first assignment that lost some; else ()"
     found = (_places_written(o) for o in nodes_of(loss) if o.name() == 'IndexPutBackward0')
     return next(((n, k) for n, k in found if k < n), ())
 
 # %% ../nbs/looking/06_parts.ipynb #06a70045
-_LOGARITHMS = {f'{o}Backward0' for o in ('LogSoftmax', 'Logsumexp', 'Log', 'LogSigmoid', 'NllLoss', 'Exp', 'Gather', 'BinaryCrossEntropyWithLogits')}
+_LOGS = 'LogSoftmax Logsumexp Log LogSigmoid NllLoss Exp Gather BinaryCrossEntropyWithLogits'.split()
+_LOGARITHMS = {f'{o}Backward0' for o in _LOGS}
 
 def _has_both_signs(t):
     size = t.detach().abs().flatten()
-    return t.is_floating_point() and t.numel() > 1 and bool((t > 0).any() & (t < 0).any() & (size != size[0]).any())
+    if not t.is_floating_point() or t.numel() < 2: return False
+    return bool((t > 0).any() & (t < 0).any() & (size != size[0]).any())
 
 def _advantages(node):
     "The numbers without a gradient that a product multiplies by, or None"
-    if node.name() != 'MulBackward0' or sum(o is not None for o, _ in node.next_functions) != 1: return None
+    followed = sum(o is not None for o, _ in node.next_functions)
+    if node.name() != 'MulBackward0' or followed != 1: return None
     return next((o for o in (node._saved_self, node._saved_other) if o is not None), None)
 
 def is_policy_gradient(
@@ -263,7 +277,7 @@ def is_policy_gradient(
     outs=(),  # what the model gave, with its graph: there the search ends
 )->bool:
     "Whether logarithms of probabilities are multiplied by numbers of both signs, which have no gradient"
-    ends = {t.grad_fn for t in _tensors(outs)}
+    ends = _ends(outs)
     def is_logarithm(node): return any(o.name() in _LOGARITHMS for o in nodes_of(_Root(node), ends))
     products = ((o, _advantages(o)) for o in nodes_of(loss, ends))
     return any(t is not None and _has_both_signs(t) and is_logarithm(o) for o, t in products)
@@ -276,7 +290,8 @@ class _Root(NamedTuple):
 TAKEN_APART = 12  # losses, the first ones of a run
 _OPPOSED, _TIMES = -.3, 5  # cosine, and in so many losses
 
-_FITS = 'nll_loss', 'mse_loss', 'l1_loss', 'huber_loss', 'binary_cross_entropy', 'kl_div'  # one of the terms compares with targets
+# one of the terms compares with targets
+_FITS = 'nll_loss', 'mse_loss', 'l1_loss', 'huber_loss', 'binary_cross_entropy', 'kl_div'
 
 class LossPartsCB(Callback):
     "Takes the first losses of a run apart"
@@ -289,7 +304,8 @@ class LossPartsCB(Callback):
         except Exception: pass  # a graph of another kind, as of a compiled function
     def _note(self, loss, outs):
         parts = loss_parts(loss, outs)
-        seen = dict(uneven=uneven(parts), endless=endless(parts), spread=spread(loss, outs), overwritten=overwritten(loss))
+        seen = dict(uneven=uneven(parts), endless=endless(parts), spread=spread(loss, outs),
+                    overwritten=overwritten(loss))
         if is_policy_gradient(loss, outs): self.found['policy'] = True
         for nm, o in seen.items():
             if o: self.found.setdefault(nm, o)

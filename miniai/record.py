@@ -76,14 +76,14 @@ class Looks:
         "There are several looks in each epoch, however many there were"
         if n > 0: self.shortest = min(n, self.shortest or n)
 
-_FULL, _AN_EPOCH = 64, 4  # looks until the gap is doubled, and again in twice the time; looks in an epoch, at least
+_FULL, _AN_EPOCH = 64, 4  # looks until the gap is doubled; looks in an epoch, at least
 
 # %% ../nbs/diagnosis/05_record.ipynb #11c00034
 def broadcasts(
     a,  # predictions
     b,  # targets
 )->bool:
-    "Whether a loss would compare each of `a` with each of `b`, as for shapes (64, 1) and (64,), or one with all"
+    "Whether a loss would compare each with each, as for shapes (64, 1) and (64,), or one with all"
     if a is None or not (b.is_floating_point() or one_output(a)): return False
     if a.numel() == 1 and b.ndim and len(b) > 1: return True
     try: return math.prod(torch.broadcast_shapes(a.shape, b.shape)) > max(a.numel(), b.numel())
@@ -488,7 +488,8 @@ class DiagnoseCB(Group):
     @property
     def all_parts(self)->tuple:
         hooks = self.acts, self.bounded, self.norms
-        return *hooks, self.reshapes, self.batches, self.updates, self.epochs, self.structure, self.parts_of_loss
+        gathered = self.batches, self.updates, self.epochs
+        return *hooks, self.reshapes, *gathered, self.structure, self.parts_of_loss
 
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003c4
 @patch

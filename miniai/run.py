@@ -295,11 +295,11 @@ class Calls:
     viewed: tuple = ()  # (shape of an output, shape that the loss was given), if a view has mixed dimensions
     not_copied: int = None  # training batches before a model was given its own tensors to load
     leak: tuple = (0, 0)  # rows of the validation data that were trained with, of so many
-    same_views: tuple = (0, 0)  # batches whose loss compares two equal outputs of one model, of those with several
+    same_views: tuple = (0, 0)  # batches whose loss compares equal outputs of one model, of those with several
     ctc: tuple = (0.0, 0.0)  # share of CTC labels that are the blank; of samples with more labels than frames
     turns: int = 0  # batches in which several optimizers stepped, each after a backward pass of its own
     acted: int = 0  # batches that came after a forward pass without gradient, and without a loss
-    cut_grads: int = 0  # torch.autograd.grad was called without create_graph, and no forward pass came after it
+    cut_grads: int = 0  # batches with gradients that have no graph, and a loss that is computed from them
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00092
 @dataclass
@@ -318,7 +318,7 @@ class Structure:
     padded: float = 0.0  # share of the targets that are padding, and count in the loss
     unused_inputs: tuple = ()  # (input, share of the predictions that change with it), if few do
     zero_inputs: tuple = ()  # inputs that are 0 for each sample
-    context: float = None  # share of true words whose predictions change with other true words; None: not asked
+    context: float = None  # share of words whose predictions change with other words; None: not asked
     unchanged: tuple = (0, 0)  # columns of the output that are those of an input, of so many
     no_edges: tuple = (0, 0)  # graphs of a batch that have no edge, of so many
     uneven: tuple = ()  # parts of the loss: a sum, a mean, over 'values' or 'samples'
@@ -326,7 +326,7 @@ class Structure:
     spread: tuple = ()  # shapes of an output with one value, and of what the loss compares it with
     overwritten: tuple = ()  # values written by index, and those left, of an assignment that lost some
     policy: bool = False  # the loss weighs log-probabilities by numbers of both signs
-    opposed: tuple = ()  # two terms of the loss and the cosine of their gradients, if they pull against each other
+    opposed: tuple = ()  # two terms of the loss, and the cosine of their gradients, if it is negative
     cuts: tuple = ()  # layers whose input depends on weights that train, though no gradient goes back
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00009
@@ -336,7 +336,8 @@ MOSTLY = 0.5  # of the batches
 KINDS = dict(  # of training, whose loss need not fall
     policy='the loss weighs log-probabilities by numbers of both signs, as a policy gradient by advantages',
     turns='several optimizers step in turns, each after a loss of its own, as in a GAN',
-    own='the model also runs without a gradient before most batches, as an agent that acts or for its own targets',
+    own='the model also runs without a gradient before most batches, as an agent that acts, or for its '
+        'own targets',
 )
 
 @dataclass

@@ -15,7 +15,6 @@ from .core import main_tensor, patch
 from .diagnose import diagnosis, incident_of
 from .findings import Live
 from .learner import STARRED, Callback
-from .parts import adds_constant
 from .progress import write_line
 from .record import DiagnoseCB
 from .signals import Signals
@@ -163,7 +162,7 @@ def backward_begins(self:Follower, f, args, kwargs):
     self.root = root
     b.grad, b.fresh = True, set()
     if b.backward: return self._note_other_loss(b)
-    b.cuts = b.n_at_grad is not None and (b.n_at_grad == len(b.called) or adds_constant(root))
+    b.note_cuts(root)
     self.find_optimizers()
     if self.learn.iter % LOOK_EVERY == 0: self.check_weights()
     set_loss(self.learn, b, root)
@@ -171,8 +170,7 @@ def backward_begins(self:Follower, f, args, kwargs):
     self.enter(True)
     self.learn.model, self.width = self.called(b), self.width_now()
     self.calls.leave_token(b, root)
-    if self.calls.n < LOOK_EVERY:
-        for note in (self.calls.note_views, self.calls.note_passes): note(b, root)
+    if self.calls.n < LOOK_EVERY: self.calls.note_graph(b, root)
     self.learn.outs = [*b.outs]
     for event in ('after_predict', 'after_loss'): self.learn.callback(event)
     self.learn.loss, self.learn.outs = self.learn.loss.detach(), ()
@@ -324,7 +322,7 @@ def close(self:Follower):
 
 @patch
 def _unused(self:Follower, b):
-    "A forward pass without a loss; of a model that trains, and in front of a batch, it is an agent or gives targets"
+    "A pass without a loss; of a model that trains, it is of an agent, or for targets"
     self.acted |= not b.grad and any(id(m) in self.trained for m in b.called)
     self.learn.callback('cleanup_batch')
 

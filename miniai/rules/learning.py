@@ -209,4 +209,5 @@ def not_learning(run):
     elif n >= 20 and np.isfinite(run.loss).all() and not (up.grads.size and not up.grads.any()):
         if why := _why_not_learning(run):
             value = run.last/run.first if why.value is None else why.value
-            yield Finding(0, why.evidence, None, value, curve, run.by_its_loss(why.severity or 'critical'), why.cause, why.advice)
+            severity = run.by_its_loss(why.severity or 'critical')
+            yield Finding(0, why.evidence, None, value, curve, severity, why.cause, why.advice)

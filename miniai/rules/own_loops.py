@@ -239,12 +239,14 @@ def not_copied(run):
     'augment twice: x1, x2 = augment(x), augment(x)',
     fact=True,
     stage='data',
-    when='a model is called twice with the same inputs and gives the same, and the loss compares both outputs',
+    when='a model is called twice with the same inputs and gives the same, and the loss compares both '
+         'outputs',
 )
 def same_views(run):
     n, of = run.calls.same_views
     if n <= _MOST*of: return
-    seen = f'in {n} of {of} batches the model was called twice with the same inputs, and the loss compares the outputs'
+    seen = (f'in {n} of {of} batches the model was called twice with the same inputs, and the loss '
+            'compares the outputs')
     yield Finding(0, seen, None, n/of, loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070046

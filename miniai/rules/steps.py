@@ -219,8 +219,8 @@ WITHOUT_END = 1e6  # times the first loss, below zero
     'critical',
     'updates so large that each overshoots more than the last',
     'warm up, clip the gradients, then lower the learning rate by a factor of ten',
-    unless='unnormalised_input unnormalised_targets gradients_accumulate shape_mismatch batch_norm several_steps eval_mode '
-           'unbounded_loss',
+    unless='unnormalised_input unnormalised_targets gradients_accumulate shape_mismatch batch_norm '
+           'several_steps eval_mode unbounded_loss',
     stage='step',
     when='the loss ends half as large again as it began; or was ten times as large in between; or '
          'three times, in three batches, without recovering; or a custom one falls below zero without end',

@@ -185,7 +185,8 @@ def unused_input(run):
 )
 def unchanged(run):
     k, n = run.structure.unchanged
-    if k: yield Finding(0, f'{k} of {n} columns of the output are those of the input, exactly', None, k/n, loss_curve(run))
+    seen = f'{k} of {n} columns of the output are those of the input, exactly'
+    if k: yield Finding(0, seen, None, k/n, loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0098
 @rule(
@@ -199,7 +200,8 @@ def unchanged(run):
 )
 def no_edges(run):
     k, n = run.structure.no_edges
-    if n and k/n > _MOST: yield Finding(0, f'{k} of {n} graphs of a batch have no edge', None, k/n, loss_curve(run))
+    seen = f'{k} of {n} graphs of a batch have no edge'
+    if n and k/n > _MOST: yield Finding(0, seen, None, k/n, loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c00a1
 @rule(
@@ -224,15 +226,18 @@ _FEW = .05  # of the batches
     'gradient_cut',
     'warning',
     'a detach(), no_grad(), sample() or torch.tensor(...) on the way',
-    'rsample() in place of sample(), no detach() there, torch.autograd.grad(…, create_graph=True); if it is on purpose, ignore this',
+    'rsample() in place of sample(), no detach() there, torch.autograd.grad(…, create_graph=True); if it '
+    'is on purpose, ignore this',
     fact=True,
     stage='backward',
-    when='the input of a layer changes with weights that train, and has no graph; or gradients for a loss are computed without one',
+    when='the input of a layer changes with weights that train, and has no graph; or gradients for a loss '
+         'are computed without one',
 )
 def gradient_cut(run):
     cuts, n = run.structure.cuts, run.calls.cut_grads
     if n > _FEW*len(run.loss):
-        seen = f'in {n} batches torch.autograd.grad was called without create_graph: a loss of its gradients trains nothing'
+        seen = f'in {n} batches torch.autograd.grad was called without create_graph: '
+        seen += 'a loss of its gradients trains nothing'
         yield Finding(0, seen, None, float(n), loss_curve(run))
     if not cuts: return
     seen = f'what {", ".join(cuts[:2])} gets depends on weights that train, and no gradient goes back there'
