@@ -127,11 +127,11 @@ def _operands(node):
     return [known(*o, nm) for o, nm in zip(node.next_functions, ('_saved_self', '_saved_other'))]
 
 def _is_table(node):
-    "The operands of each with each, (n, 1) and (n,); None otherwise"
+    "The operands of each with each, (n, 1) and (n,), or with dimensions behind; None otherwise"
     shape = _shape_of(node)
-    if node.name() not in _ARITHMETIC or shape is None or len(shape) != 2: return None
+    if node.name() not in _ARITHMETIC or shape is None or len(shape) < 2: return None
     if shape[0] != shape[1] or shape[0] < 2: return None
-    column, row = (shape[0], 1), (shape[0],)
+    column, row = (shape[0], 1, *shape[2:]), (shape[0], *shape[2:])
     given = _operands(node)
     if node.name() in _DIFFERENCES: given = [o or (row if column in given else column) for o in given]
     return (column, row) if sorted(map(str, given)) == sorted(map(str, (column, row))) else None

@@ -81,13 +81,14 @@ class OpenBatch:
         self.held = None          # a weight and its gradient, which another loss gave
         self.n_at_grad = None  # forward passes before `torch.autograd.grad` was called without create_graph
         self.cuts = False  # and the loss is computed from those gradients
+        self.first_grads = set()  # where the graphs of gradients begin, that have one
         self.live_layers = False  # whether a dropout or batch norm was in training mode
     def note_pass(self, m, args, kwargs):
         if len(self.passes) < MAX_CALLS: self.passes.append((m, args, kwargs))
     def note_cuts(self, root):
         "Whether the loss is computed from gradients without a graph: no pass came after, or it adds a number"
         if self.n_at_grad is None: return
-        self.cuts = self.n_at_grad == len(self.called) or adds_constant(root)
+        self.cuts |= self.n_at_grad == len(self.called) or adds_constant(root)
     def nodes(self):
         "Where the graphs of its outputs begin"
         found = set()
@@ -171,7 +172,7 @@ class CallRecord:
         self.counts, self.by_data = Counter(), {}
         self.valid_mode, self.kept, self.tokens = None, [], deque(maxlen=_TOKENS)
         self.valid_tokens = deque(maxlen=_TOKENS)  # of validation batches with a graph
-        self.viewed, self.not_copied, self.ctc = (), None, (0., 0.)
+        self.viewed, self.not_copied, self.ctc, self.kl_mean = (), None, (0., 0.), 0
         self.rows = {True: [], False: []}  # of training and of validation, each reduced to a number
         self.n_rows, self.same, self._last, self._factors = Counter(), [], None, {}
         self.random, self.same_random = set(), []  # states of the generator that were set
@@ -282,7 +283,7 @@ def part(self:CallRecord)->Calls:
     leak, random = max([*self.leaks, self._leak()]), tuple(self.same_random)
     other = c['other_loss'], c['looks_between']
     views, kind = (c['same_views'], c['several_passes']), (c['turns'], c['acted'])
-    rest = other, random, self.viewed, self.not_copied, leak, views, self.ctc, *kind, c['cut_grads']
+    rest = other, random, self.viewed, self.not_copied, leak, views, self.ctc, *kind, self.kl_mean, c['cut_grads']
     return Calls(*counts, self.valid_mode, trained, kept, same, *rest)
 
 # %% ../nbs/diagnosis/calls.ipynb #77a7a011
@@ -330,8 +331,15 @@ def note_graph(self:CallRecord, b, root):
 
 # %% ../nbs/diagnosis/calls.ipynb #77a7a016
 @patch
+def note_kl(self:CallRecord, input, target, *_, reduction='mean', **__):
+    "Whether a divergence is divided by the number of values, and not of samples"
+    if reduction == 'mean' and input.ndim > 1: self.kl_mean = input.shape[-1]
+
+@patch
 def note_ctc(self:CallRecord, log_probs, targets, input_lengths, target_lengths, blank=0, *_, **__):
     "How many labels are the blank, and how many samples have fewer frames than labels"
+    self.counts['ctc'] += 1
+    if self.counts['ctc'] > LOOK_EVERY: return
     frames, n = (torch.as_tensor(o, device='cpu').flatten() for o in (input_lengths, target_lengths))
     labels = targets.detach().cpu()
     if labels.ndim == 2: labels = labels[torch.arange(labels.shape[1]) < n[:, None]]

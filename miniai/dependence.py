@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ROUNDING', 'MOST_PLACES', 'ASKED_AFTER', 'MAX_WEIGHTS', 'still', 'Replay', 'replaced', 'places_moved', 'others_moved',
-           'relates', 'other_samples', 'target_among', 'order_unused', 'padding_of', 'padding_counted', 'padding_seen',
-           'context_moved', 'inputs_unused', 'columns_unchanged', 'graphs_without_edges', 'gradient_cuts', 'dependence',
-           'DependenceCB']
+           'relates', 'other_samples', 'place_in_batch', 'target_among', 'order_unused', 'padding_of',
+           'padding_counted', 'padding_seen', 'context_moved', 'inputs_unused', 'columns_unchanged',
+           'graphs_without_edges', 'gradient_cuts', 'dependence', 'DependenceCB']
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0004
 import inspect, math
@@ -173,6 +173,21 @@ def other_samples(
     if k and may_be_time and others_moved(replay, x, 1) == 0: k = 0  # samples are in the second dimension
     return k, len(x)
 
+_ABOUT = 1e-4  # of the largest prediction: sums of other lengths are rounded in another way
+def _differs(a, b): return (a - b).abs() > _ABOUT*a.abs().max()
+
+def place_in_batch(
+    replay,  # `Replay`
+)->float:
+    "Share of the samples whose predictions change when the samples are in another order; 0 if there are none"
+    x, preds = _rows_of(replay), replay.preds
+    if x is None or not preds.ndim or len(preds) != len(x) or not _has_samples(replay, x): return 0.
+    if any(len(t) != len(x) for t in replay.inputs): return 0.  # samples may lie in another dimension there
+    try: other = replay(*((t, t.roll(1, 0)) for t in replay.inputs))
+    except Exception: return 0.  # as where lengths have to be sorted
+    if other is None or other.shape != preds.shape or preds.isnan().any() or other.isnan().any(): return 0.
+    return float(_differs(preds.roll(1, 0), other).reshape(len(x), -1).any(1).double().mean())
+
 # %% ../nbs/looking/05_dependence.ipynb #de9e0022
 _ENOUGH = 32  # places that have a target
 _SAME = .98   # of them
@@ -235,7 +250,7 @@ def _mixed(replay, x, n, t, dim):
     "Whether the other dimension is not that of the samples: predictions move with another row"
     other = 1 - dim
     grid = _moved_grid(replay, x, replaced(x, other, 0, x.select(other, n//2)), n, t, dim)
-    return grid is None or bool(grid[1:].any())
+    return grid is None or bool(grid[1:].double().mean() > .5)  # fewer, where samples share what experts can take
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0026
 _MAX_COLUMNS = 4096
@@ -276,7 +291,8 @@ def target_among(
 )->dict:
     "Where the targets are among the inputs, and whether the predictions see them; empty if they are not"
     if not y.ndim or not y.numel(): return {}
-    rows = [x for x in replay.inputs if x.ndim > 1 and x.dtype != torch.bool]
+    def is_target(x): return x.shape == y.shape and x is not replay.inputs[0] and torch.equal(x, y)
+    rows = [x for x in replay.inputs if x.ndim > 1 and x.dtype != torch.bool and not is_target(x)]
     return next(filter(None, (_found_in(replay, x, y) for x in rows)), {})
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0031
@@ -358,7 +374,6 @@ def padding_counted(
     return 0.
 
 _LONGER = 2   # places that are added
-_ABOUT = 1e-4  # of the largest prediction: sums of other lengths are rounded in another way
 
 def _longer(t, dim, row):
     "With more places, as those at the end of a padded row"
@@ -372,8 +387,6 @@ def _with_more(replay, padding, dim):
     alike = [o for o in replay.inputs if o.ndim > 1 and (o.shape[1 - dim], o.shape[dim]) == size]
     try: return replay(*((o, _longer(o, dim, row)) for o in alike))
     except Exception: return None  # as where there is a position for so many places and no more
-
-def _differs(a, b): return (a - b).abs() > _ABOUT*a.abs().max()
 
 def _moved_by(a, b, padding, dim):
     "Which predictions of a sample, for true places, differ between two lengths; None: not known"
@@ -556,6 +569,7 @@ def dependence(
         replay = Replay(model, args, kwargs)
         others, unused = other_samples(replay), order_unused(replay)
         if others > res.get('others', (0, 0)): res['others'] = others
+        if (share := place_in_batch(replay)) > res.get('by_place', 0.): res['by_place'] = share
         if unused is not None: res['unordered'], res['per_place'] = unused
         if targets and isinstance(targets[0], torch.Tensor): res.update(target_among(replay, targets[0]))
         res.update(_of_inputs(replay, targets, loss_func))

@@ -178,9 +178,14 @@ class ReshapesCB(Callback):
         mode.__exit__(None, None, None)
         self.found = self.found or [o for o in mode.reshapes if mixes_samples_or_within(*o[:2])]
 
+def _rows_to_channels(before, after):
+    "Whether rows of channels, (n*places, channels), are taken for (n, channels, places)"
+    if len(before) != 2 or len(after) < 3 or before[1] < 2 or after[-1] == before[1]: return False
+    return after[1] == before[1] and after[0] < before[0]
+
 def mixes_samples_or_within(
     before, after,  # shapes, the first dimension being that of the samples
 )->bool:
     "Whether a reshape mixes dimensions within the samples, or takes the second dimension for the first"
     swapped = len(before) > 1 and before[0] != before[1] and after == (*before[1::-1], *before[2:])
-    return swapped or before[:1] == after[:1] and mixes(before[1:], after[1:])
+    return swapped or _rows_to_channels(before, after) or before[:1] == after[:1] and mixes(before[1:], after[1:])

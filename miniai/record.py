@@ -464,7 +464,7 @@ class DiagnoseCB(Group):
 
     def __init__(
         self,
-        every: int = 5,  # look at one training batch in so many; updates of the first 20 batches are all looked at
+        every: int = 5,  # look at one training batch in so many, at fewer of a long run; at updates of all first 20
         live=write_line,  # told of critical facts while it trains, a line for each; None or False: nobody
     ):
         if not isinstance(every, Integral) or every < 1:

@@ -299,6 +299,7 @@ class Calls:
     ctc: tuple = (0.0, 0.0)  # share of CTC labels that are the blank; of samples with more labels than frames
     turns: int = 0  # batches in which several optimizers stepped, each after a backward pass of its own
     acted: int = 0  # batches that came after a forward pass without gradient, and without a loss
+    kl_mean: int = 0  # columns of what kl_div takes a mean over; 0: it does not
     cut_grads: int = 0  # batches with gradients that have no graph, and a loss that is computed from them
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00092
@@ -307,6 +308,7 @@ class Structure:
     "What depends on what, as changed inputs tell on a copy of the model"
 
     others: tuple = (0, 0)  # samples that a prediction depends on beside its own, of so many
+    by_place: float = 0.0  # share of samples whose predictions change when the batch is in another order
     shift: int = None  # the targets are the inputs so many places on; None: they aren't
     column: int = None  # of the inputs, that is the target; None: none is
     counted: float = 1.0  # share of places with a target, up to the last one of a sequence

@@ -11,7 +11,7 @@ from torch import nn
 from .activations import StatsPlots
 from .calls import LOOK_EVERY, MAX_CALLS, CallRecord, OpenBatch, Optimizers, Watched
 from .calls import by_name, reaches, set_loss, set_targets
-from .core import main_tensor, patch
+from .core import main_tensor, patch, tensors_of
 from .diagnose import diagnosis, incident_of
 from .findings import Live
 from .learner import STARRED, Callback
@@ -140,7 +140,8 @@ def loss_computed(self:Follower, f, args, kwargs, out):
     b.losses.append((f, args, kwargs, out))
     given = [o for o in by_name(args, kwargs)[0] if isinstance(o, torch.Tensor)]
     if b.grad and len(given) == 2: self.fed(f.__name__, *given)
-    if b.grad and f.__name__ == 'ctc_loss' and self.calls.n < LOOK_EVERY: self.calls.note_ctc(*args, **kwargs)
+    note = {'ctc_loss': self.calls.note_ctc, 'kl_div': self.calls.note_kl}.get(f.__name__)
+    if b.grad and note: note(*args, **kwargs)
 
 @patch
 def batch_drawn(self:Follower, it, batch):
@@ -275,10 +276,13 @@ def clipped(self:Follower, f, args, kwargs, out):
 def differentiated(self:Follower, f, args, kwargs, out):
     "Gradients were computed that nothing can be followed back through"
     b = self.open
-    if b is None or b.backward or kwargs.get('create_graph', args[_CREATE_GRAPH:]): return
+    if b is None or b.backward: return
+    if kwargs.get('create_graph', args[_CREATE_GRAPH:]):
+        b.first_grads |= {t.grad_fn for t in tensors_of(out)} - {None}
+        return
+    b.cuts |= any(t.requires_grad and reaches(t, b.first_grads) for t in tensors_of(args[:1]))  # a second derivative
     wanted = args[1] if len(args) > 1 else kwargs.get('inputs')
-    wanted = [wanted] if isinstance(wanted, torch.Tensor) else [*wanted]
-    if not any(id(t) in self.params for t in wanted): b.n_at_grad = len(b.called)
+    if not any(id(t) in self.params for t in tensors_of(wanted)): b.n_at_grad = len(b.called)
 
 _CREATE_GRAPH = 4  # its place among the arguments
 

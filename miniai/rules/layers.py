@@ -125,7 +125,7 @@ def saturated(run):
         gate = (
             _GATE
             if run.learns and share[0] < AT_A_LIMIT
-            else dict(severity=milder('critical', late <= MOST_AT_A_LIMIT))
+            else dict(severity=run.by_its_loss(milder('critical', late <= MOST_AT_A_LIMIT)))
         )
         yield Finding(
             int(r.batches[int(np.argmax(share > AT_A_LIMIT))]),

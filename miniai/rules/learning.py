@@ -86,6 +86,8 @@ def rewards_wrong(
     return bool(run.setup.rewards == -1 and run.batches.n_classes or falls_on or negative)
 
 # %% ../../nbs/diagnosis/rules/learning.ipynb #13400022
+_LITTLE = .2  # of what there is to know: so much is known by chance, or of other classes
+
 def knows_nothing(
     run,  # `Run`
 ):
@@ -93,7 +95,8 @@ def knows_nothing(
     if not _can_be_judged(run): return None
     first, last, valid = skill_when_new(run), run.last_skill, run.valid_skill
     # validation on the training data sees what was memorised, too
-    if last.z < 4 and (valid is None or valid.z < 6 or run.last > 0.95*run.first):
+    little = valid is None or valid.z < 6 or valid.value < _LITTLE
+    if last.z < 4 and (little or run.last > 0.95*run.first):
         return (
             f'predictions have no more to do with their targets than chance gives: {last.value:+.2f} '
             '(1 is all)'

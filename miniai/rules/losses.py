@@ -23,6 +23,10 @@ from ..run import loss_curve
          'a sample, or of samples, one part is a sum over several, and no weight is given',
 )
 def mean_and_sum(run):
+    if k := run.calls.kl_mean:
+        seen = f"kl_div takes a mean over all {k} classes of each sample: its value is {k} times too small"
+        cause, advice = "reduction='mean' of kl_div divides by the number of values", "reduction='batchmean'"
+        yield Finding(0, seen, None, float(k), loss_curve(run), cause=cause, advice=advice)
     if not run.structure.uneven: return
     a, b, over = run.structure.uneven
     times = a.share*abs(a.factor)/(b.share*abs(b.factor))

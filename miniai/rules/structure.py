@@ -11,6 +11,8 @@ from ..findings import Finding, rule
 from ..run import loss_curve
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0007
+_MOST = .5  # of the predictions that were tried
+
 @rule(
     'mixed_samples',
     'warning',
@@ -19,16 +21,21 @@ from ..run import loss_curve
     'recurrent layer or attention without batch_first=True',
     fact=True,
     stage='forward',
-    when='in evaluation mode, predictions change when another sample of the batch is replaced',
+    when='in evaluation mode, predictions change when another sample of the batch is replaced, or when the '
+         'samples are in another order',
 )
 def mixed_samples(run):
-    k, n = run.structure.others
+    (k, n), share = run.structure.others, run.structure.by_place
+    if share > _MOST:
+        seen = f'with the samples of a batch in another order, the predictions for {share:.0%} of them change'
+        cause = 'the prediction for a sample depends on its place in the batch'
+        advice = 'look for an encoding of positions, a mask or a view that takes samples for times'
+        yield Finding(0, seen, None, share, loss_curve(run), cause=cause, advice=advice)
     if not k: return
     seen = f'when one of {n} samples is replaced, the predictions for {k} others change'
     yield Finding(0, seen, None, k/n, loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0011
-_MOST = .5     # of the predictions that were tried
 _MASKED = .5   # share of places with a target, below which the others are there for context
 
 def _copies(s):

@@ -19,7 +19,19 @@ NAMED = dict(
     r17=dict(target_in_history='target_seen leak', positives_only='collapsed output_mismatch one_target', codes_refitted='validation_differs', labels_not_interleaved='not_learning'),
     r18=dict(a_and_b_zero='frozen same_units no_steps', lora_frozen_too='frozen no_steps', merged_and_active='', scale_times_rank='lr_too_high diverged exploding'),
     r19=dict(logdet_over_batch='shape_mismatch mixed_samples mean_and_sum', prior_mean_over_dims='mean_and_sum', masks_all_same='unchanged', condition_left_out='unused_input frozen'),
-    r20=dict(flip_image_only='not_learning', size_loss_unmasked='', xy_swapped='', boxes_sorted_without_classes='not_learning'))
+    r20=dict(flip_image_only='not_learning', size_loss_unmasked='', xy_swapped='', boxes_sorted_without_classes='not_learning'),
+    r21=dict(gae_ignores_done='', obs_buffer_aliased='same_samples', advantage_not_flattened_alike='', policy_loss_sign=''),
+    r22=dict(uxx_without_graph='gradient_cut', initial_target_broadcast='shape_mismatch', diffusion_sign='', swapped_inputs=''),
+    r23=dict(outputs_left_in_expert_order='mixed_samples target_seen', router_softmax_over_tokens='mixed_samples target_seen', causal_mask_missing='target_seen', capacity_of_one_sequence=''),
+    r24=dict(query_labels_tiled='not_learning', prototype_axes_swapped='mixed_dimensions', same_episode_each_time='same_batch seed_reset', distance_without_minus='unbounded_loss diverged'),
+    r25=dict(attention_softmax_over_batch='mixed_samples', targets_not_reordered='not_learning', decoder_input_not_shifted='target_seen', hidden_not_carried=''),
+    r26=dict(sqrt_without_eps='non_finite', triplet_sign_swapped='', easiest_negative_mined='', labels_shuffled_apart='not_learning'),
+    r27=dict(residual_wraps_in_uint8='unnormalised_targets', view_instead_of_pixel_shuffle='mixed_dimensions', hr_crop_not_scaled='not_learning', target_broadcasts_over_batch='shape_mismatch'),
+    r28=dict(cached_logits_misaligned='not_learning', teacher_not_loaded='', teacher_input_not_normalized='unnormalised_input', kl_too_weak='mean_and_sum'),
+    r29=dict(ids_not_mapped='not_learning', softmax_over_all_edges='', train_mask_forgotten='collapsed', early_stopping_reversed=''),
+    r30=dict(permute_back_missing='mixed_dimensions', straight_through_reversed='gradient_cut frozen', ema_sum_not_divided='', sigmoid_on_centred_images='output_mismatch'),
+    r31=dict(codes_made_per_split='validation_differs', sentinel_in_statistics='unnormalised_input', target_taken_before_sort='not_learning', dropout_as_keep_prob='dropout'),
+    r32=dict(mask_without_inf='target_seen', pos_encoding_batch_axis='order_unknown mixed_samples', scale_over_whole_batch='unnormalised_input', reshape_for_transpose='mixed_dimensions'))
 MISSED = dict(  # nothing that is recorded shows these, or only in other numbers than the mistake changes
     r01='mixup_lambda_swapped',
     r02='flip_breaks_label',
@@ -37,4 +49,16 @@ MISSED = dict(  # nothing that is recorded shows these, or only in other numbers
     r16='done_not_masked state_by_reference',
     r17='target_in_history codes_refitted',
     r18='merged_and_active scale_times_rank',
-    r20='flip_image_only size_loss_unmasked xy_swapped boxes_sorted_without_classes')
+    r20='flip_image_only size_loss_unmasked xy_swapped boxes_sorted_without_classes',
+    r21='gae_ignores_done obs_buffer_aliased advantage_not_flattened_alike policy_loss_sign',
+    r22='diffusion_sign swapped_inputs',
+    r23='outputs_left_in_expert_order router_softmax_over_tokens capacity_of_one_sequence',
+    r24='prototype_axes_swapped same_episode_each_time distance_without_minus',
+    r25='targets_not_reordered hidden_not_carried',
+    r26='triplet_sign_swapped easiest_negative_mined labels_shuffled_apart',
+    r27='residual_wraps_in_uint8 view_instead_of_pixel_shuffle hr_crop_not_scaled',
+    r28='cached_logits_misaligned teacher_not_loaded teacher_input_not_normalized kl_too_weak',
+    r29='ids_not_mapped softmax_over_all_edges early_stopping_reversed',
+    r30='ema_sum_not_divided',
+    r31='codes_made_per_split sentinel_in_statistics target_taken_before_sort',
+    r32='pos_encoding_batch_axis scale_over_whole_batch reshape_for_transpose')
