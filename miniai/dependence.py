@@ -176,15 +176,19 @@ def other_samples(
 _ABOUT = 1e-4  # of the largest prediction: sums of other lengths are rounded in another way
 def _differs(a, b): return (a - b).abs() > _ABOUT*a.abs().max()
 
+def _in_another_order(replay, n):
+    "The predictions when the samples of a batch are moved on by one; None if nothing can be said"
+    if any(len(t) != n for t in replay.inputs): return None  # samples may lie in another dimension there
+    try: return replay(*((t, t.roll(1, 0)) for t in replay.inputs))
+    except Exception: return None  # as where lengths have to be sorted
+
 def place_in_batch(
     replay,  # `Replay`
 )->float:
     "Share of the samples whose predictions change when the samples are in another order; 0 if there are none"
     x, preds = _rows_of(replay), replay.preds
-    if x is None or not preds.ndim or len(preds) != len(x) or not _has_samples(replay, x): return 0.
-    if any(len(t) != len(x) for t in replay.inputs): return 0.  # samples may lie in another dimension there
-    try: other = replay(*((t, t.roll(1, 0)) for t in replay.inputs))
-    except Exception: return 0.  # as where lengths have to be sorted
+    if x is None or not _has_samples(replay, x): return 0.
+    other = _in_another_order(replay, len(x))
     if other is None or other.shape != preds.shape or preds.isnan().any() or other.isnan().any(): return 0.
     return float(_differs(preds.roll(1, 0), other).reshape(len(x), -1).any(1).double().mean())
 
@@ -566,14 +570,20 @@ def dependence(
     res = {}
     if not passes or not _can_be_asked([m for m, *_ in passes]): return res
     for model, (_, args, kwargs) in zip(still(*(m for m, *_ in passes)), passes):
-        replay = Replay(model, args, kwargs)
-        others, unused = other_samples(replay), order_unused(replay)
-        if others > res.get('others', (0, 0)): res['others'] = others
-        if (share := place_in_batch(replay)) > res.get('by_place', 0.): res['by_place'] = share
-        if unused is not None: res['unordered'], res['per_place'] = unused
-        if targets and isinstance(targets[0], torch.Tensor): res.update(target_among(replay, targets[0]))
-        res.update(_of_inputs(replay, targets, loss_func))
-        if cuts := gradient_cuts(replay): res['cuts'] = tuple(f'{type(model).__name__}.{nm}' for nm in cuts)
+        found = _of_one(Replay(model, args, kwargs), targets, loss_func)
+        res.update(found, **{nm: max(found[nm], res.get(nm, found[nm])) for nm in _LARGEST})
+    return res
+
+_LARGEST = 'others', 'by_place'  # of which the largest of all passes counts
+
+def _of_one(replay, targets, loss_func):
+    "The same, of one pass"
+    res = dict(others=other_samples(replay), by_place=place_in_batch(replay))
+    if (unused := order_unused(replay)) is not None: res['unordered'], res['per_place'] = unused
+    if targets and isinstance(targets[0], torch.Tensor): res.update(target_among(replay, targets[0]))
+    res.update(_of_inputs(replay, targets, loss_func))
+    name = type(replay.model).__name__
+    if cuts := gradient_cuts(replay): res['cuts'] = tuple(f'{name}.{nm}' for nm in cuts)
     return res
 
 def _of_inputs(replay, targets, loss_func):

@@ -88,6 +88,8 @@ def rewards_wrong(
 # %% ../../nbs/diagnosis/rules/learning.ipynb #13400022
 _LITTLE = .2  # of what there is to know: so much is known by chance, or of other classes
 
+def _is_little(valid): return valid is None or valid.z < 6 or valid.value < _LITTLE
+
 def knows_nothing(
     run,  # `Run`
 ):
@@ -95,8 +97,7 @@ def knows_nothing(
     if not _can_be_judged(run): return None
     first, last, valid = skill_when_new(run), run.last_skill, run.valid_skill
     # validation on the training data sees what was memorised, too
-    little = valid is None or valid.z < 6 or valid.value < _LITTLE
-    if last.z < 4 and (little or run.last > 0.95*run.first):
+    if last.z < 4 and (_is_little(valid) or run.last > 0.95*run.first):
         return (
             f'predictions have no more to do with their targets than chance gives: {last.value:+.2f} '
             '(1 is all)'
