@@ -632,6 +632,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                    'miniai.dependence._numbers_graphs': ('looking/dependence.html#_numbers_graphs', 'miniai/dependence.py'),
                                    'miniai.dependence._of_inputs': ('looking/dependence.html#_of_inputs', 'miniai/dependence.py'),
                                    'miniai.dependence._of_one': ('looking/dependence.html#_of_one', 'miniai/dependence.py'),
+                                   'miniai.dependence._on_devices': ('looking/dependence.html#_on_devices', 'miniai/dependence.py'),
                                    'miniai.dependence._places': ('looking/dependence.html#_places', 'miniai/dependence.py'),
                                    'miniai.dependence._reached': ('looking/dependence.html#_reached', 'miniai/dependence.py'),
                                    'miniai.dependence._rows_of': ('looking/dependence.html#_rows_of', 'miniai/dependence.py'),

@@ -42,6 +42,8 @@ def _names_of(model, n):
     known = [p.name for p in known if p.kind is p.POSITIONAL_OR_KEYWORD]
     return [*known[:n], *(f'input {k}' for k in range(len(known[:n]) + 1, n + 1))]
 
+def _on_devices(): return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
 class Replay:
     "A forward pass that can be repeated with other inputs"
     def __init__(self,
@@ -70,7 +72,10 @@ class Replay:
         mine = saved_tensors_hooks(lambda t: t, lambda t: t)  # not those of a checkpoint that has just begun
         with keep_random(), torch.set_grad_enabled(grad), mine, Functions() as seen:
             set_random_states(self.states)
+            before = torch.get_rng_state(), *_on_devices()
             self.out = out = self.model(*args, **kwargs)
+            after = torch.get_rng_state(), *_on_devices()
+            self.draws = not all(map(torch.equal, before, after))  # random numbers, in evaluation mode too
         self.attends, self.computes_loss = seen.attends, seen.compared is not None
         return main_tensor(out if seen.compared is None else seen.compared)
 
@@ -187,7 +192,7 @@ def place_in_batch(
 )->float:
     "Share of the samples whose predictions change when the samples are in another order; 0 if there are none"
     x, preds = _rows_of(replay), replay.preds
-    if x is None or not _has_samples(replay, x): return 0.
+    if x is None or replay.draws or not _has_samples(replay, x): return 0.  # each place has noise of its own
     other = _in_another_order(replay, len(x))
     if other is None or other.shape != preds.shape or preds.isnan().any() or other.isnan().any(): return 0.
     return float(_differs(preds.roll(1, 0), other).reshape(len(x), -1).any(1).double().mean())
@@ -571,6 +576,7 @@ def dependence(
     if not passes or not _can_be_asked([m for m, *_ in passes]): return res
     for model, (_, args, kwargs) in zip(still(*(m for m, *_ in passes)), passes):
         found = _of_one(Replay(model, args, kwargs), targets, loss_func)
+        if len(passes) > 1: found.pop('unchanged', None)  # the next one may transform the others
         res.update(found, **{nm: max(found[nm], res.get(nm, found[nm])) for nm in _LARGEST})
     return res
 

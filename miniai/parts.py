@@ -218,14 +218,15 @@ def show_parts(
                          'loss.backward(), with what the model gave')
     whole, names = sum(grads.values()), [*grads]
     along = [float(grads[nm].dot(whole)/whole.norm().clamp(1e-30)) for nm in names]
-    fig, ax = plt.subplots(figsize=(7.5, .8 + .45*len(names)), layout='constrained')
+    fig, ax = plt.subplots(figsize=(8.5, 1.2 + .4*len(names)), layout='constrained')
     ax.barh(names, [float(grads[nm].norm()) for nm in names], color='#c9d7ea', label='gradient norm')
     colours = ['#34568b' if o >= 0 else '#b3261e' for o in along]
     ax.barh(names, along, height=.3, color=colours, label='along the whole gradient')
     ax.axvline(0, c='k', lw=.6)
     ax.invert_yaxis()
-    ax.set(xlabel="by the model's outputs")
-    ax.legend(frameon=False, loc='upper left', bbox_to_anchor=(1, 1))
+    ax.set(xlabel="gradient by the model's outputs")
+    ax.locator_params(axis='x', nbins=6)
+    fig.legend(frameon=False, loc='outside lower center', ncols=2)
     return fig
 
 # %% ../nbs/diagnosis/parts.ipynb #06a70041
@@ -258,7 +259,7 @@ def overwritten(
     return next(((n, k) for n, k in found if k < n), ())
 
 # %% ../nbs/diagnosis/parts.ipynb #06a70045
-_LOGS = 'LogSoftmax Logsumexp Log LogSigmoid NllLoss Exp Gather BinaryCrossEntropyWithLogits'.split()
+_LOGS = 'LogSoftmax Logsumexp Log LogSigmoid NllLoss BinaryCrossEntropyWithLogits'.split()
 _LOGARITHMS = {f'{o}Backward0' for o in _LOGS}
 
 def _has_both_signs(t):
