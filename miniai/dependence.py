@@ -545,7 +545,8 @@ def gradient_cuts(
 )->list:
     "Names of layers whose input depends on weights that train, though no gradient goes back there"
     before = _layer_inputs(replay)
-    cut = {nm: x for nm, (x, has_graph) in before.items() if not has_graph}
+    def is_given(x): return any(x.shape == o.shape and torch.equal(x, o) for o in replay.inputs)
+    cut = {nm: x for nm, (x, has_graph) in before.items() if not has_graph and not is_given(x)}
     reached = _reached(replay) if cut else []
     replay.out = None
     if not reached: return []
