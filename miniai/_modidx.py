@@ -163,6 +163,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                               'miniai.calls.CallRecord.note_random': ('diagnosis/calls.html#callrecord.note_random', 'miniai/calls.py'),
                               'miniai.calls.CallRecord.note_rows': ('diagnosis/calls.html#callrecord.note_rows', 'miniai/calls.py'),
                               'miniai.calls.CallRecord.note_views': ('diagnosis/calls.html#callrecord.note_views', 'miniai/calls.py'),
+                              'miniai.calls.CallRecord.number_of': ('diagnosis/calls.html#callrecord.number_of', 'miniai/calls.py'),
                               'miniai.calls.CallRecord.part': ('diagnosis/calls.html#callrecord.part', 'miniai/calls.py'),
                               'miniai.calls.OpenBatch': ('diagnosis/calls.html#openbatch', 'miniai/calls.py'),
                               'miniai.calls.OpenBatch.__init__': ('diagnosis/calls.html#openbatch.__init__', 'miniai/calls.py'),

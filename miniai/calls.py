@@ -180,6 +180,17 @@ class CallRecord:
         self.several = False  # whether batches come from a loader with more than one
         self.leaks = []  # of runs that were over before
         self.valid_data = None  # the data set to validate with, where it is known
+        self.numbers, self.n_numbers = {}, 0  # of data sets
+
+    def number_of(self, o):
+        "A number for a data set; unlike an id, it is not given again when that is gone"
+        ref, n = self.numbers.get(id(o), (None, None))
+        if ref is not None and ref() is o: return n
+        try: ref = weakref.ref(o)
+        except TypeError: return id(o)  # as of a list
+        self.n_numbers += 1
+        self.numbers[id(o)] = ref, self.n_numbers
+        return self.n_numbers
 
     def leave_token(self, b, root=None):
         "In the graph of a batch, to be seen as long as that lives; without a root, it is one of validation"

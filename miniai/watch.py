@@ -146,7 +146,7 @@ def loss_computed(self:Follower, f, args, kwargs, out):
 @patch
 def batch_drawn(self:Follower, it, batch):
     "A loader has moved on"
-    self.moved, self.data = True, id(getattr(it, '_dataset', None))
+    self.moved, self.data = True, self.calls.number_of(getattr(it, '_dataset', None))
     try: self.calls.several = len(it) > 1
     except TypeError: self.calls.several = True  # a stream
 @patch
@@ -442,7 +442,7 @@ class Watch:
         model = models[0] if len(models) == 1 else _Several(_named(models))
         self.learn = Watched(model, [self.record, *(o for o in cbs if o is not self.record)])
         self.calls, self.signals = CallRecord(), None
-        if loaders is not None: self.calls.valid_data = id(_data_of(loaders))
+        if loaders is not None: self.calls.valid_data = self.calls.number_of(_data_of(loaders))
         self.models, self.names = models, ' and '.join(type(m).__name__ for m in models)
         def fed(*args): self.record.batches.note_fed(*args)
         self.follower = Follower(self.learn, self.calls, self.look, fed)

@@ -8,7 +8,7 @@ torch.set_num_threads(1)
 
 STYLE = 'Rossmann-like tutorial: preprocessing functions (categorify, fill_missing, normalize), TabularDataset, TabularModel with embeddings, BatchNorm and dropout, Adam + OneCycleLR, log target, RMSPE'
 FAULTS = {
-    'codes_made_per_split': 'The category-to-integer dictionary is made anew from the validation rows in order of appearance, so the embeddings looked up there belong to other stores and states.',
+    'codes_made_per_split': 'The category-to-integer dictionary is made again from the validation rows in order of appearance, so the embeddings looked up there belong to other stores and states.',
     'sentinel_in_statistics': 'Missing values stay as -999 and enter mean and standard deviation, so the true variation of the continuous columns shrinks to almost nothing.',
     'target_taken_before_sort': 'The training table is sorted by date after the target column was taken out, so rows and targets no longer belong together.',
     'dropout_as_keep_prob': 'nn.Dropout receives 0.9 as if it were the probability of keeping a unit, so nine tenths of all activations are dropped.',
