@@ -1385,7 +1385,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                             'miniai/record.py'),
                                'miniai.record.EpochRecord': ('diagnosis/record.html#epochrecord', 'miniai/record.py'),
                                'miniai.record.EpochRecord.__init__': ('diagnosis/record.html#epochrecord.__init__', 'miniai/record.py'),
-                               'miniai.record.EpochRecord._is_early': ('diagnosis/record.html#epochrecord._is_early', 'miniai/record.py'),
                                'miniai.record.EpochRecord.after_epoch': ( 'diagnosis/record.html#epochrecord.after_epoch',
                                                                           'miniai/record.py'),
                                'miniai.record.EpochRecord.after_loss': ('diagnosis/record.html#epochrecord.after_loss', 'miniai/record.py'),

@@ -290,12 +290,13 @@ def part(self:CallRecord)->Calls:
     trained = sum(o[True] for o in modes.values() if not o[False]) if mixed else 0
     if self.valid_data is not None: trained = modes.get(self.valid_data, Counter()).total()
     kept, same = np.array(self.kept, np.float32), np.array([bool(o) for o in self.same])
-    counts = [c[nm] for nm in ('stale', 'repeated', 'recreated', 'late_clips', 'scaled_clips')]
-    leak, random = max([*self.leaks, self._leak()]), tuple(self.same_random)
-    other = c['other_loss'], c['looks_between']
-    views, kind = (c['same_views'], c['several_passes']), (c['turns'], c['acted'])
-    rest = other, random, self.viewed, self.not_copied, leak, views, self.ctc, *kind, self.kl_mean, c['cut_grads']
-    return Calls(*counts, self.valid_mode, trained, kept, same, *rest)
+    views, looks = (c['same_views'], c['several_passes']), (c['other_loss'], c['looks_between'])
+    leak, counted = max([*self.leaks, self._leak()]), {nm: c[nm] for nm in _COUNTED}
+    return Calls(valid_mode=self.valid_mode, valid_trained=trained, kept=kept, same=same,
+                 other_loss=looks, same_random=tuple(self.same_random), viewed=self.viewed, not_copied=self.not_copied, leak=leak,
+                 same_views=views, ctc=self.ctc, kl_mean=self.kl_mean, **counted)
+
+_COUNTED = 'stale', 'repeated', 'recreated', 'late_clips', 'scaled_clips', 'turns', 'acted', 'cut_grads'
 
 # %% ../nbs/diagnosis/calls.ipynb #77a7a011
 def _equal(a, b):

@@ -388,15 +388,10 @@ class EpochRecord(Callback):
     def after_loss(self, learn):
         if not isinstance(learn.loss, torch.Tensor): return
         if not learn.training: self._valid.append(learn.loss)
-        if not learn.training or self.looks.due() or self._is_early(learn.preds):
+        n = getattr(main_tensor(learn.preds), 'shape', torch.Size([1]))[:1].numel()
+        early, self._n = self._n < _ENOUGH and n <= MAX_SAMPLES, self._n + n  # of the first samples
+        if not learn.training or self.looks.due() or early:
             self._tally.update(learn.preds, *(learn.targets or ()))
-
-    def _is_early(self, preds):
-        "Whether it is a small batch of the first samples of an epoch"
-        if self._n >= _ENOUGH: return False
-        n = getattr(main_tensor(preds), 'shape', torch.Size([1]))[:1].numel()
-        self._n += n
-        return n <= MAX_SAMPLES
 
     def cleanup_epoch(self, learn):
         if not (n := len(self.batches.losses)): return  # validation before any training tells nothing
