@@ -4,21 +4,22 @@
 
 # %% auto #0
 __all__ = ['def_device', 'set_seed', 'random_states', 'set_random_states', 'keep_random', 'Training', 'device_of', 'keep_modes',
-           'map_nested', 'tensors_of', 'to_device', 'to_cpu', 'main_tensor', 'split_batch', 'batch_size', 'length',
-           'listify', 'Scalars', 'ModelRef', 'is_wrapped', 'note', 'write_whole', 'step_hooks', 'walk', 'is_sharded',
-           'copied', 'trains', 'rms', 'rms_each', 'column_stds', 'logits_of', 'Lines', 'show_methods', 'clean_tb',
-           'clean_ipython_hist', 'clean_mem']
+           'map_nested', 'tensors_of', 'to_device', 'to_cpu', 'cat_nested', 'main_tensor', 'split_batch', 'batch_size',
+           'length', 'listify', 'Scalars', 'ModelRef', 'is_wrapped', 'note', 'write_whole', 'step_hooks', 'walk',
+           'is_sharded', 'copied', 'trains', 'rms', 'rms_each', 'column_stds', 'logits_of', 'Lines', 'show_methods',
+           'clean_tb', 'clean_ipython_hist', 'clean_mem']
 
 # %% ../nbs/loop/00_core.ipynb #e3c64ce1
 import ast, copy, dataclasses, gc, linecache, os, random, re, secrets, sys, threading, traceback, weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from numbers import Integral
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils.data import DataLoader
 from types import CellType, FunctionType, ModuleType, SimpleNamespace
 import numpy as np, torch
 
@@ -184,6 +185,13 @@ def to_cpu(
     "A copy of `x` without a graph, on the CPU, half types as float32: ready for NumPy and plots"
     return map_nested(_cpu, x)
 
+def cat_nested(
+    batches,  # of one structure; ValueError if they hold different numbers of tensors
+):
+    "Batches as one, whose tensors stand below each other; the containers are those of the first"
+    columns = iter([*zip(*map(tensors_of, batches), strict=True)])
+    return map_nested(lambda t: torch.cat(next(columns)), batches[0])
+
 # %% ../nbs/loop/00_core.ipynb #1a89c26f
 def _flat(t):
     "A nested tensor as its parts, one below the other; any other as it is"
@@ -259,11 +267,13 @@ def length(
 
 # %% ../nbs/loop/00_core.ipynb #7299fb9e
 def listify(
-    o,  # None, one thing, or a list, tuple, set or iterator of them
+    o,          # None, one thing, or anything to iterate over: a list, a set, the values of a dict
+    single=(),  # class, or several, of which an object is one thing, though it can be iterated over
 )->list:
     "`o` as a list: empty for None, of one item for a single thing"
     if o is None: return []
-    return list(o) if isinstance(o, (list, tuple, set, Iterator)) else [o]
+    one = str, bytes, Mapping, torch.Tensor, np.ndarray, torch.nn.Module, DataLoader, single
+    return list(o) if isinstance(o, Iterable) and not isinstance(o, one) else [o]
 
 # %% ../nbs/loop/00_core.ipynb #7299fbb1
 _CHUNK = 1024  # numbers that `Scalars` allocates at once
@@ -564,7 +574,7 @@ def clean_tb():
     "Forget the last error, whose traceback keeps the variables of all its frames alive"
     for nm in ('last_exc', 'last_value', 'last_traceback', 'last_type'):
         kept = sys.__dict__.pop(nm, None)
-        tb = kept if nm == 'last_traceback' else getattr(kept, '__traceback__', None)
+        tb = kept.__traceback__ if isinstance(kept, BaseException) else kept if nm == 'last_traceback' else None
         traceback.clear_frames(tb)
 
 def clean_ipython_hist():

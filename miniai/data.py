@@ -231,11 +231,13 @@ def collate_dict(
 
 def get_dls(
     *dss,        # data sets: the first to train, the others to validate or test
-    bs:int,      # for training; twice that for the others
+    bs:int=None, # for training; twice that for the others; may also come last, without its name
     seed:int=0,  # of the order of the training data
     **kwargs,    # for `DataLoader`
 ):
     "A `DataLoader` for each data set, the first one shuffled, each with a generator of its own"
+    if bs is None and dss and isinstance(dss[-1], int): *dss, bs = dss
+    if bs is None: raise TypeError('get_dls needs a batch size: get_dls(train, valid, bs=64)')
     def dl(i, ds):
         return DataLoader(ds, batch_size=bs if i == 0 else bs * 2, shuffle=i == 0,
                           generator=torch.Generator().manual_seed(seed + i), **kwargs)

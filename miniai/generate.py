@@ -296,7 +296,7 @@ def trainer(
 )->TrainLearner:
     "A Learner for a small U-Net with labels, by flow matching, with averaged weights"
     measures = [DeviceCB(), MetricsCB(), NoiseCB(flow, 10, times=middle_times)]
-    steps = [MixedPrecision(torch.bfloat16), EMACB(.995)]
+    steps = [MixedPrecision(torch.bfloat16), EMACB(.995, warmup=False)]
     saves = [CheckpointCB(folder, every_seconds=60)] if folder else []
     all_cbs = [*measures, *steps, *saves, *cbs]
     return TrainLearner(EmbUNetModel(n_classes=10), dls, F.mse_loss, lr, all_cbs, optim.AdamW, n_inp=3)
@@ -373,8 +373,6 @@ def _trained(learn, epochs, folder, weights):
     "Train, or resume; the averaged weights are those that are kept"
     learn.fit_one_cycle(epochs, resume=folder)
     if learn.ended_by: raise RuntimeError(f'stopped: the same call resumes from {folder}')
-    average = next(cb.ema.module for cb in learn.cbs if isinstance(cb, EMACB))
-    learn.model.load_state_dict(average.state_dict())
     learn.save(weights)
 
 # %% ../nbs/generating/02_generate.ipynb #22a00089

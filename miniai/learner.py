@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Learner', 'module_of', 'checked_lr', 'FitState', 'TrainLearner', 'MomentumLearner', 'Callback',
            'CancelBatchException', 'CancelEpochException', 'CancelFitException', 'CANCELS', 'EVENTS', 'ORDER',
-           'STARRED', 'Group', 'Loop', 'TrainCB', 'CompletionCB', 'SingleBatchCB', 'run_cbs', 'with_cbs', 'shape_of',
-           'explained']
+           'STARRED', 'Group', 'Loop', 'TrainCB', 'CompletionCB', 'SingleBatchCB', 'cb_list', 'parts_of', 'run_cbs',
+           'with_cbs', 'shape_of', 'explained']
 
 # %% ../nbs/loop/06_learner.ipynb #2c47b3fa
 import copy, difflib, functools, inspect, operator, warnings
@@ -17,12 +17,12 @@ import torch, torch.nn.functional as F
 from torch import optim
 from torch.nn.parameter import is_lazy
 from torch.utils.data import Dataset
-from .core import Lines, Training, batch_size, keep_modes, length, listify, map_nested, note, patch
+from .core import Lines, Training, batch_size, keep_modes, length, map_nested, note, patch
 from .loop import *
 from .errors import *
 _all_ = ['Callback', 'CancelBatchException', 'CancelEpochException', 'CancelFitException', 'CANCELS',
          'EVENTS', 'ORDER', 'STARRED', 'Group', 'Loop', 'TrainCB', 'CompletionCB', 'SingleBatchCB',
-         'run_cbs', 'with_cbs', 'shape_of', 'explained']  # from here, too
+         'cb_list', 'parts_of', 'run_cbs', 'with_cbs', 'shape_of', 'explained']  # from here, too
 
 # %% ../nbs/loop/06_learner.ipynb #dd59b4e9
 class Learner(Loop):
@@ -35,6 +35,8 @@ class Learner(Loop):
         check_parts(self.model, self.loss_func, self.opt_func)
         check_subclass(self, Learner)
         for cb in self.cbs: check_cb(cb)
+        predicts = any(callable(getattr(o, 'predict', None)) for o in (type(self), *self.cbs))
+        if not predicts: self.cbs += [cb.fallback for cb in self.cbs if hasattr(cb, 'fallback')][:1]
 
     @property
     def phase(self)->str: return 'training' if self.training else 'validation'
@@ -241,8 +243,10 @@ def _with_parts(cbs):
     return list({id(o): o for o in found if hasattr(o, '__dict__')}.values())
 
 class _Outer:
-    "What a fit finds that begins inside another: all attributes of Learner and callbacks, and the gradients"
+    "What a fit finds that begins inside another: attributes of Learner and callbacks, gradients, modes"
     def __init__(self, learn):
+        self.modes = keep_modes(learn.model)
+        self.modes.__enter__()
         self.kept = [(o, dict(vars(o))) for o in (learn, *_with_parts(learn.cbs))]
         self.grads = [(p, p.grad) for p in _parameters(learn.model)]
         for p, _ in self.grads: p.grad = None
@@ -254,11 +258,13 @@ class _Outer:
             vars(o).clear()
             vars(o).update(attributes)
         for p, grad in self.grads: p.grad = grad
+        self.modes.__exit__()
 
 class FitState:
     "What belongs to one fit: its listeners, found once, and who raised an error; inside another, its `_Outer`"
     def __init__(self, learn, **args):
         self.learn, self.args, self.listeners = learn, args, {}  # args: those of `fit`
+        self.cbs = None  # as it began with, once it has begun
         self.blamed = None, None, None  # the last exception, its event, and where it was raised
         self.ending = None  # the class of what ends the level whose cleanup runs
         self.again = 'ended_by' in vars(learn)  # there was a fit before
@@ -268,6 +274,7 @@ class FitState:
         self.learn.state, own = None, vars(self.learn)
         for nm in {'preds', 'loss'} & own.keys(): own[nm] = map_nested(torch.Tensor.detach, own[nm])
         if self.outer: self.outer.restore()
+        elif self.cbs is not None and hasattr(self.learn.model, 'eval'): self.learn.model.eval()
     def enter(self,
         nm,  # 'fit', 'epoch' or 'batch': the level that begins
     ):
@@ -307,9 +314,9 @@ def _frames_of_loop():
 def fit(self:Learner, n_epochs=1, train=True, valid=True, cbs=None, lr=None,
     resume=None,  # folder of checkpoints (`keeping/03_checkpoint`): resume from the newest
 ):
-    cbs = listify(cbs) + (self.resuming(resume) if resume is not None else [])
+    cbs = cb_list(cbs) + (self.resuming(resume) if resume is not None else [])
     state = FitState(self, n_epochs=n_epochs, train=train, valid=valid, cbs=cbs, lr=lr)
-    with Training(), state, keep_modes(self.model):
+    with Training(), state:
         try:
             self.epoch = self.iter = self.ended_by = None
             self.check_fit(n_epochs, train, valid, cbs)
@@ -440,7 +447,7 @@ def explain(self:Learner,
     cbs=None,  # callbacks that `fit` would be given
 )->Lines:
     "The events in order, and the callbacks of each; the starred ones do the work"
-    outer, self.cbs, self.state = (self.cbs, self.state), [*self.cbs, *listify(cbs)], None
+    outer, self.cbs, self.state = (self.cbs, self.state), [*self.cbs, *cb_list(cbs)], None
     try: return Lines('\n'.join(self._table()))
     finally: self.cbs, self.state = outer
 

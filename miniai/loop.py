@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['CANCELS', 'ORDER', 'STARRED', 'EVENTS', 'CancelBatchException', 'CancelEpochException', 'CancelFitException',
-           'Callback', 'Group', 'in_order', 'run_cbs', 'CompletionCB', 'SingleBatchCB', 'with_cbs', 'Loop', 'TrainCB']
+           'Callback', 'Group', 'cb_list', 'in_order', 'run_cbs', 'CompletionCB', 'SingleBatchCB', 'with_cbs', 'Loop',
+           'parts_of', 'TrainCB']
 
 # %% ../nbs/loop/04_loop.ipynb #04a00004
 import functools, torch, torch.nn.functional as F
@@ -38,6 +39,12 @@ class Group(Callback):
     def __init__(self, *parts): self.parts = parts
 
 # %% ../nbs/loop/04_loop.ipynb #b0af0cc0
+def cb_list(
+    cbs,  # None, a callback, or several: anything to iterate over; a callback that can be iterated is one
+)->list:
+    "Callbacks as a list"
+    return listify(cbs, single=Callback)
+
 def in_order(
     cbs,  # callbacks
 )->list:
@@ -105,7 +112,7 @@ class Loop:
         opt_func=optim.SGD,    # called with parameters and learning rate; None: set `self.opt` yourself
     ):
         self.model, self.dls, self.loss_func, self.lr, self.opt_func = model, dls, loss_func, lr, opt_func
-        self.cbs, self.opt, self.n_inp, self.training = listify(cbs), None, 1, False
+        self.cbs, self.opt, self.n_inp, self.training = cb_list(cbs), None, 1, False
 
     @with_cbs('batch')
     def _one_batch(self):
@@ -150,9 +157,10 @@ def fit(self:Loop,
     lr=None,          # None: the Learner's
 ):
     "Train and validate"
-    cbs = listify(cbs)
+    cbs = cb_list(cbs)
     self.n_epochs, self.epochs, self.epoch, self.iter = n_epochs, range(n_epochs), None, None
     self.opt, self.cbs = self.new_opt(self.lr if lr is None else lr), [*self.cbs, *cbs]
+    for cb in self.cbs: self.n_inp = getattr(cb, 'n_inp', self.n_inp)
     try: self._fit(train, valid)
     finally: self.cbs = [o for o in self.cbs if not any(o is x for x in cbs)]
 
@@ -183,15 +191,21 @@ def callback(self:Loop, method_nm):
     run_cbs(self.cbs, method_nm, self)
 
 # %% ../nbs/loop/04_loop.ipynb #dd59b4f3
+def parts_of(
+    learn,    # anything with a batch
+    n_inp=1,  # so many of its items are inputs
+):
+    "Inputs and targets of the batch, as a `Loop` has taken it apart, else by their number"
+    return (learn.inputs, learn.targets) if hasattr(learn, 'targets') else split_batch(learn.batch, n_inp)
+
 class TrainCB(Callback):
     "Predict, compute the loss, and take a step: the ordinary way to train"
-    keeps = ()
+    keeps, n_inp = (), 1
     def __init__(self,
         n_inp:int=1,  # so many items of a batch go to the model, the others to the loss
     ): self.n_inp = n_inp
-    def before_fit(self, learn): learn.n_inp = self.n_inp
-    def predict(self, learn): learn.preds = learn.model(*learn.inputs)
-    def get_loss(self, learn): learn.loss = learn.loss_func(learn.preds, *learn.targets)
+    def predict(self, learn): learn.preds = learn.model(*parts_of(learn, self.n_inp)[0])
+    def get_loss(self, learn): learn.loss = learn.loss_func(learn.preds, *parts_of(learn, self.n_inp)[1])
     def backward(self, learn): learn.loss.backward()
     def step(self, learn): learn.opt.step()
     def zero_grad(self, learn): learn.opt.zero_grad()

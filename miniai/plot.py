@@ -27,7 +27,10 @@ _COLOURS = 3, 4  # channels of a colour image: RGB, RGBA
 
 def _as_picture(im):
     "An image as Matplotlib takes it: (h, w), or (h, w, c) with c of 3 or 4"
-    a = im.detach().float().cpu().numpy() if isinstance(im, torch.Tensor) else np.asarray(im)
+    if isinstance(im, torch.Tensor):
+        im = im.detach().cpu()
+        a = (im.float() if im.is_floating_point() or im.dtype == torch.bool else im).numpy()  # bytes stay bytes
+    else: a = np.asarray(im)
     if a.ndim == 3 and a.shape[0] in (1, *_COLOURS) and a.shape[-1] not in _COLOURS: a = a.transpose(1, 2, 0)
     if a.ndim == 3 and a.shape[-1] == 1: a = a[..., 0]
     if a.ndim == 2 or (a.ndim == 3 and a.shape[-1] in _COLOURS): return a

@@ -16,10 +16,10 @@ from contextlib import nullcontext
 from operator import itemgetter
 import numpy as np, torch
 from torch import nn, optim
-from .core import copied, listify, patch, split_batch, to_cpu, trains
+from .core import copied, patch, split_batch, to_cpu, trains
 from .data import TensorLoader, first_batch, keep_order
 from .hooks import HooksCallback
-from .learner import STARRED, Callback, CancelBatchException, CancelFitException, Learner, explained, shape_of
+from .learner import STARRED, Callback, CancelBatchException, CancelFitException, Learner, cb_list, explained, shape_of
 
 # %% ../nbs/trying/01_probe.ipynb #10c00007
 def runs_in_tools(
@@ -78,7 +78,7 @@ def grab(
     trainable = any(p.requires_grad for p in copy.model.parameters())
     if not trainable: copy.opt_func = None  # a frozen model has a first batch, too
     with keep_order(copy.loader(training)):
-        copy.fit(1, train=training, valid=not training, cbs=[*listify(cbs), found])
+        copy.fit(1, train=training, valid=not training, cbs=[*cb_list(cbs), found])
     return found.batch
 
 # %% ../nbs/trying/01_probe.ipynb #10c00016
@@ -162,7 +162,7 @@ def capture_preds(self:Learner,
     "(preds, targets), and inputs if you want them, for all the validation data, on the CPU"
     dl, keep, copy = self.loader(training), CapturePreds(inps), probe(self)
     copy.dls = [dl, dl]
-    with keep_order(dl): copy.fit(1, train=False, cbs=[*listify(cbs), keep])
+    with keep_order(dl): copy.fit(1, train=False, cbs=[*cb_list(cbs), keep])
     return Predictions([keep.all_preds, keep.all_targs] + [keep.all_inps]*inps)
 
 # %% ../nbs/trying/01_probe.ipynb #10c00053
@@ -202,5 +202,5 @@ def get_preds(self:Learner,
     dl, keep, copy = _loader_of(data, bs, self), _NewPreds(False), probe(self)
     copy.dls = [dl, dl]
     with nullcontext() if isinstance(dl, Iterator) else keep_order(dl):
-        copy.fit(1, train=False, cbs=[*listify(cbs), keep])
+        copy.fit(1, train=False, cbs=[*cb_list(cbs), keep])
     return decode(keep.all_preds) if decode else keep.all_preds

@@ -13,8 +13,7 @@ import numpy as np, torch
 from torch import nn
 from torch.utils.data import DistributedSampler
 from .core import batch_size, length, map_nested, patch, random_states, set_random_states, set_seed, to_device
-from .learner import Callback, CancelFitException
-from .metrics import SampleMean
+from .learner import Callback, CancelFitException, TrainCB
 from .scale import GradAccumCB, reduction_of
 from .world import from_all, is_main, world
 
@@ -63,9 +62,10 @@ class AccelerateCB(Callback):
     def __init__(self,
         fsdp=False,       # True: each process keeps a share of the weights, too (`fully_shard`)
         timeout=600.,     # seconds that a process waits for the others
+        n_inp:int=1,      # so many items of a batch go to the model, where nobody else trains
         **kwargs,         # for `Accelerator`, as cpu=True
     ):
-        self.fsdp, self.acc = fsdp, _accelerator(timeout, kwargs)
+        self.fsdp, self.acc, self.fallback = fsdp, _accelerator(timeout, kwargs), TrainCB(n_inp)
         self._wrapped, self._key = None, None   # the model of the group, and what it was made for
         self._plain, self._nosync = None, None  # within a batch
         self._starts, self._weights = None, []  # lengths before this fit; weight of each batch
@@ -219,16 +219,10 @@ def gather_metric(
 ):
     "The metric of the samples of all processes"
     if hasattr(m, 'sync_context'): return m  # torchmetrics
-    if isinstance(m, SampleMean): return _mean_of_all(m)
+    if hasattr(m, 'gathered'): return m.gathered(from_all)
     first, *others = from_all(m)
     first.merge_state(others)
     return first
-
-def _mean_of_all(m):
-    whole = SampleMean(m.f)
-    for values, ns in from_all((m.values.tensor(), m.ns)):
-        for v, n in zip(values, ns): whole.add(v, n)
-    return whole
 
 # %% ../nbs/keeping/05_processes.ipynb #21b00094
 @patch
@@ -253,7 +247,7 @@ def _check_sampler(dl):
                          'each batch out: leave the sampler out')
 
 def _check_metric(nm, m):
-    if isinstance(m, SampleMean) or hasattr(m, 'merge_state') or hasattr(m, 'sync_context'): return
+    if any(hasattr(m, o) for o in ('gathered', 'merge_state', 'sync_context')): return
     raise TypeError(f'the metric {nm} cannot be merged over processes: {type(m).__name__} has no merge_state: '
                     'give those of a collection one by one')
 

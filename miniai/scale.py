@@ -13,17 +13,19 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from .core import copied, device_of, keep_random, length, map_nested, patch, step_hooks
-from .learner import ORDER, Callback
+from .learner import ORDER, Callback, TrainCB
 
 # %% ../nbs/keeping/04_scale.ipynb #21a00007
 class StepCB(Callback):
     "A callback whose `stepping(opt)` and `stepped(opt)` are called at each step that the optimizer takes"
     keeps = ()
-    def before_fit(self, learn): self._follow(learn)
+    def before_fit(self, learn):
+        followed, self._handles = getattr(self, '_opt', None), []  # those of an outer fit are its own: it gets them back
+        if learn.opt is not followed: self._follow(learn)
     def before_batch(self, learn):
         if learn.training and learn.opt is not self._opt: self._follow(learn)  # it was replaced
     def _follow(self, learn):
-        self.cleanup_fit(learn)
+        self._leave()
         self._opt, self._steps = learn.opt, 0
         self._handles = step_hooks(learn.opt, self.stepping, self._count)
         if self._handles is None:
@@ -39,7 +41,8 @@ class StepCB(Callback):
         nm, opt = type(self).__name__, type(learn.opt).__name__
         warnings.warn(f'{nm} has done nothing: {opt} took no step in this epoch, or takes them elsewhere '
                       'than in its `step`', stacklevel=2)
-    def cleanup_fit(self, learn):
+    def cleanup_fit(self, learn): self._leave()
+    def _leave(self):
         for h in getattr(self, '_handles', None) or (): h.remove()
         self._handles, self._opt = [], None
 
@@ -178,25 +181,28 @@ class GradAccumCB(Callback):
 def _averaged(decay, *args): return get_ema_multi_avg_fn(decay)(*args)  # which can be pickled
 
 class EMACB(StepCB):
-    "Keep an exponential moving average of the weights, `ema`, and validate with it (Polyak, 1992)"
+    "An exponential moving average of the weights, `ema`: what is validated, and left in the model (Polyak, 1992)"
     single = 'remove one, there is one average'
     needs_whole_weights = True
-    keeps = 'ema', '_swapped'
+    keeps = 'ema', '_swapped', '_n', '_own'
     def __init__(self,
-        decay=.999,  # weight of the past: about the last 1/(1 - decay) steps count
+        decay=.999,   # weight of the past: about the last 1/(1 - decay) steps count
+        warmup=True,  # a smaller one at first, (1 + n)/(10 + n) after n steps
     ):
         if not isinstance(decay, Real) or not 0 <= decay < 1:
             raise ValueError(f'decay={decay!r}: the weight of the past is from 0 to below 1, as 0.999')
-        self.decay, self.ema, self._model, self._swapped = decay, None, None, False
+        self.decay, self.warmup = decay, warmup
+        self.ema, self._model, self._swapped, self._n, self._own = None, None, False, 0, None
 
     def before_fit(self, learn):
         super().before_fit(learn)
-        if self._model is not learn.model: self.ema = self._average(learn.model)
-        self._model = learn.model
-    def _average(self, model):
-        return AveragedModel(copied(model), multi_avg_fn=partial(_averaged, self.decay), use_buffers=True)
+        if self._model is not learn.model or not self._put_back(): self._begin(learn.model)
+    def _begin(self, model):
+        self.ema, self._model, self._n, self._own = AveragedModel(copied(model), use_buffers=True), model, 0, None
     def stepped(self, opt):
         self._fit_shapes()
+        decay = min(self.decay, (1 + self._n)/(10 + self._n)) if self.warmup else self.decay
+        self.ema.multi_avg_fn, self._n = partial(_averaged, decay), self._n + 1
         self.ema.update_parameters(self._model)
     def _pairs(self):
         "(tensor of the model, its average), each once"
@@ -218,6 +224,27 @@ class EMACB(StepCB):
         if not learn.training: self._swap()
     def cleanup_epoch(self, learn):
         if self._swapped: self._swap()
+    def cleanup_fit(self, learn):
+        super().cleanup_fit(learn)
+        within = getattr(getattr(learn, 'state', None), 'outer', None)  # another fit, which goes on
+        if self._n and self._own is None and not within: self._leave_average()
+
+# %% ../nbs/keeping/04_scale.ipynb #21a0001a
+@patch
+def _leave_average(self:EMACB):
+    "Put the average into the model, and keep the model's own weights"
+    self._fit_shapes()
+    self._own = [p.detach().clone() for p, _ in self._pairs()]
+    for p, q in self._pairs(): p.data.copy_(q.data)
+
+@patch
+def _put_back(self:EMACB)->bool:
+    "Put the model's own weights back; False if the model is not as it was left"
+    if self._own is None: return True
+    pairs, own, self._own = self._pairs(), self._own, None
+    if not all(p.shape == q.shape and torch.equal(p, q.to(p.device)) for p, q in pairs): return False
+    for (p, _), o in zip(pairs, own): p.data.copy_(o)
+    return True
 
 # %% ../nbs/keeping/04_scale.ipynb #21a00031
 class _Scaled(Wrapped):
@@ -238,10 +265,12 @@ class MixedPrecision(Callback):
     def __init__(self,
         dtype=None,   # torch.bfloat16 or torch.float16; None: bfloat16 where the device can, else float16
         scaler=None,  # a `GradScaler`; None: one for float16
+        n_inp:int=1,  # so many items of a batch go to the model, where nobody else trains
     ):
         if dtype not in (None, torch.bfloat16, torch.float16):
             raise ValueError(f'dtype={dtype}: torch.bfloat16 or torch.float16')
         self.dtype, self.scaler, self._cast, self._given = dtype, scaler, None, scaler
+        self.fallback = TrainCB(n_inp)
 
 # %% ../nbs/keeping/04_scale.ipynb #21a00032
 @patch

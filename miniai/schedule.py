@@ -14,9 +14,9 @@ import matplotlib.pyplot as plt
 import numpy as np, torch
 from torch.optim.lr_scheduler import OneCycleLR
 from .probe import probe, runs_in_tools
-from .core import ModelRef, Scalars, length, listify, patch, step_hooks
+from .core import ModelRef, Scalars, length, patch, step_hooks
 from .data import keep_order
-from .learner import Callback, CancelFitException, Learner
+from .learner import Callback, CancelFitException, Learner, cb_list
 from .plot import as_text, close_on_error, get_grid, mark_fits, shown_once
 from .progress import IN_NOTEBOOK, smooth
 _all_ = ['probe', 'runs_in_tools']  # to be had from here, too
@@ -347,4 +347,4 @@ def fit_one_cycle(self:Learner,
         cycles = any('betas' in g or g.get('momentum') for g in opt.param_groups)  # a momentum to cycle
         rates = [g['lr'] for g in opt.param_groups]  # as opt_func made them: groups keep their ratios
         return OneCycleLR(opt, rates, total_steps=total_steps, **{'cycle_momentum': cycles, **kwargs})
-    self.fit(n_epochs, cbs=[BatchSchedCB(sched, total_steps), *listify(cbs)], lr=lr, resume=resume)
+    self.fit(n_epochs, cbs=[BatchSchedCB(sched, total_steps), *cb_list(cbs)], lr=lr, resume=resume)
