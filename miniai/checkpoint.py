@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from hashlib import sha256
 from io import BytesIO
 from itertools import islice
-from numbers import Real
 from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, IterableDataset
@@ -20,6 +19,7 @@ from .world import from_all, is_main, world
 from .data import TensorLoader
 from .files import Writer, checkpoints, made, newest, number_of, own_folder
 from .files import read_checkpoint, read_header, read_tensors, write_checkpoint
+from .logs import Monitor
 from .learner import Callback, CancelEpochException, CancelFitException, Learner
 from .progress import write_line
 from .state import Restorer, Saver, check_weights, loaders_of, origins_of, readable, refusing, restore_state
@@ -121,7 +121,8 @@ class CheckpointCB(Callback):
         every_n_epochs=1,      # epochs from one to the next; None: not at their ends
         every_seconds=None,    # at the end of the first batch after so many seconds, too
         keep:int=2,            # so many of the newest are kept
-        best=None,             # 'accuracy', or 'loss' and '-error' for the lowest: its weights are in best.ckpt
+        monitor=None,          # name of a metric, as 'loss': the weights of its best epoch are in best.ckpt
+        mode=None,             # 'min' or 'max': which is better; None: told from the metric, or from its name
     ):
         for nm, v in dict(every_n_batches=every_n_batches, every_n_epochs=every_n_epochs).items():
             if v is not None: _check_count(nm, v)
@@ -130,11 +131,10 @@ class CheckpointCB(Callback):
             raise ValueError(f'every_seconds={every_seconds!r}: a number above 0')
         if not isinstance(folder, (str, os.PathLike)):
             raise TypeError(f'CheckpointCB({folder!r}): give a folder for the checkpoints')
-        if best is not None and not isinstance(best, str):
-            raise TypeError(f"best={best!r}: the name of a metric, as 'accuracy' or 'loss'")
         if Path(folder).exists() and not Path(folder).is_dir():
             raise NotADirectoryError(f'{folder} is a file: give a folder for the checkpoints')
-        self.folder, self.keep, self.best = Path(folder), keep, best
+        self.folder, self.keep = Path(folder), keep
+        self.monitor = None if monitor is None else Monitor(monitor, mode)
         self._root = self.folder.absolute()  # wherever the program goes
         self.every_n_batches, self.every_n_epochs = every_n_batches, every_n_epochs
         self.every_seconds = every_seconds
@@ -182,7 +182,7 @@ def before_fit(self:CheckpointCB, learn):
 def _take_best(self:CheckpointCB, place):
     "The best weights so far, where the run resumes in another folder"
     old, new = place/'best.ckpt', self._place/'best.ckpt'
-    if self.best and old.exists() and not new.exists(): write_whole(new, old.read_bytes())
+    if self.monitor and old.exists() and not new.exists(): write_whole(new, old.read_bytes())
 
 # %% ../nbs/keeping/03_checkpoint.ipynb #20a00052
 @patch
@@ -190,7 +190,7 @@ def _check(self:CheckpointCB, learn):
     "Raise an error for what can't be, and warn of what can't be exact"
     if self.every_seconds and world()[1] > 1:
         raise ValueError('every_seconds: the clocks of several processes differ; give every_n_batches')
-    if self.best is not None: self._check_best(learn)
+    if self.monitor: self._check_monitor(learn)
     stream = _is_stream(learn.loader(True))
     if stream and self.every_n_batches:
         warnings.warn(f'{stream} cannot be replayed, so the run resumes at the beginning of an epoch: '
@@ -212,11 +212,10 @@ def _check_folder(self:CheckpointCB):
                      f'fit(…, resume={str(self.folder)!r}), or give this run its own folder')
 
 @patch
-def _check_best(self:CheckpointCB, learn):
-    nm, measured = self.best.removeprefix('-'), getattr(getattr(learn, 'metrics', None), 'all_metrics', {})
-    if nm not in measured: raise ValueError(f'best={self.best!r}: MetricsCB measures no {nm}')
+def _check_monitor(self:CheckpointCB, learn):
+    self.monitor.check(learn)
     if self.args['valid']: return
-    raise ValueError(f'best={self.best!r} is measured in validation: fit with valid=True')
+    raise ValueError(f'monitor={self.monitor.name!r} is measured in validation: fit with valid=True')
 
 def _is_stream(dl):
     "The name of a loader's class if it can't be read again from its middle, else ''"
@@ -265,7 +264,7 @@ def _due(self:CheckpointCB, learn):
 def after_epoch(self:CheckpointCB, learn):
     if self._idle: return
     self._epoch_done = True
-    if self.best and not learn.training:  # what was measured, which may be an average
+    if self.monitor and not learn.training:  # what was measured, which may be an average
         self._weights = {nm: _copy(v) for nm, v in learn.model.state_dict().items()}
 
 def _copy(v): return v.detach().clone() if isinstance(v, torch.Tensor) else v
@@ -339,13 +338,8 @@ def _write(self:CheckpointCB, header, state, weights):
 
 @patch
 def _is_best(self:CheckpointCB, learn):
-    if self.best is None or learn.training: return False
-    nm = self.best.removeprefix('-')
-    value = learn.metrics.rows[-1].get(nm)
-    if not isinstance(value, Real):
-        raise ValueError(f'best={self.best!r}: {nm} is {value!r}, and the best of that is not defined: '
-                         'name a metric that is one number')
-    if self.best.startswith('-') or nm == 'loss': value = -value
+    if not self.monitor or learn.training: return False
+    value = -self.monitor.value(learn.metrics.rows[-1])
     if value != value or self.highest is not None and not value > self.highest: return False
     self.highest = float(value)
     return True

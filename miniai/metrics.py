@@ -99,6 +99,7 @@ def accuracy(
     "The share of samples whose largest logit is that of their class"
     return (preds.argmax(1) == targets).float().mean()
 accuracy.mean_over_samples = True  # of a batch; so its mean over batches is that of the epoch
+accuracy.higher_is_better = True
 
 # %% ../nbs/loop/07_metrics.ipynb #07b10004
 _MOST = 2**28  # bytes
