@@ -150,7 +150,8 @@ def higher_is_better(
     metric,    # that gives it; None: not known
 ):
     "True, False, or None where neither the metric nor the words of its name say so"
-    said = getattr(getattr(metric, 'f', metric), 'higher_is_better', None)  # the function of one of ours
+    f = getattr(metric, 'f', metric)  # the function of one of ours
+    said = getattr(f, 'higher_is_better', None)
     if said is not None: return bool(said)
     words = {o.lower() for o in re.findall('[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*', name)}
     high, low = bool(words & {*_HIGH}), bool(words & {*_LOW})
@@ -162,7 +163,8 @@ class Monitor:
         name:str,   # of the column, as 'loss' or 'accuracy'
         mode=None,  # 'min' or 'max': which is better; None: told from the metric, or from its name
     ):
-        if not isinstance(name, str): raise TypeError(f"monitor={name!r}: the name of a metric, as 'accuracy' or 'loss'")
+        if not isinstance(name, str):
+            raise TypeError(f"monitor={name!r}: the name of a metric, as 'accuracy' or 'loss'")
         if mode not in (None, 'min', 'max'):
             raise ValueError(f"mode={mode!r}: 'max' if high values are good, else 'min'")
         self.name, self.mode, self.sign = name, mode, None
@@ -172,13 +174,17 @@ class Monitor:
     ):
         "An error unless there is such a column, and it is known which of its values are better"
         metrics = getattr(learn, 'metrics', None)
-        if metrics is None: raise ValueError(f'monitor={self.name!r} is a column of a MetricsCB, and there is none: put one into cbs')
+        if metrics is None:
+            raise ValueError(f'monitor={self.name!r} is a column of a MetricsCB, and there is none: '
+                             'put one into cbs')
         if self.name not in metrics.columns:
             raise ValueError(f"monitor={self.name!r}: MetricsCB measures {', '.join(metrics.columns)}. "
                              "What learn.log will give is announced as MetricsCB(logs='…')")
-        high = higher_is_better(self.name, metrics.all_metrics.get(self.name)) if self.mode is None else self.mode == 'max'
+        told = higher_is_better(self.name, metrics.all_metrics.get(self.name))
+        high = told if self.mode is None else self.mode == 'max'
         if high is None:
-            raise ValueError(f"monitor={self.name!r}: is a high {self.name} good, or a low one? Give mode='max' or mode='min'")
+            raise ValueError(f"monitor={self.name!r}: is a high {self.name} good, or a low one? "
+                             "Give mode='max' or mode='min'")
         self.sign = -1 if high else 1
 
     def value(self,
@@ -187,8 +193,8 @@ class Monitor:
         "The value in a row, so that lower is better"
         value = row.get(self.name)
         if isinstance(value, (int, float)): return self.sign*value
-        raise TypeError(f"monitor={self.name!r} is no number but {value!r:.40}, and the best of that is not defined: "
-                        "name another column, or let the metric give one number, as its average")
+        raise TypeError(f"monitor={self.name!r} is no number but {value!r:.40}, and the best of that is not "
+                        "defined: name another column, or let the metric give one number, as its average")
 
 # %% ../nbs/loop/09_logs.ipynb #07a00018
 class EarlyStopCB(RowCB):

@@ -167,7 +167,8 @@ def gathered(self:EpochMetric,
     if any(from_all(self.mean is not None)):
         if not self.mean: self._average('another process could not keep them')
         return self.mean.gathered(from_all)
-    res, device = EpochMetric(self.f, self.most), next(iter(tensors_of(self.batches)), torch.empty(0)).device
+    res = EpochMetric(self.f, self.most)
+    device = next(iter(tensors_of(self.batches)), torch.empty(0)).device
     shares = from_all(map_nested(torch.Tensor.cpu, self.batches))
     res.batches = map_nested(lambda t: t.to(device), [o for share in shares for o in share])
     return res
@@ -207,7 +208,8 @@ def _checked(nm, metrics=()):
     "`nm` if a column may be called so"
     taken = *_RESERVED, *metrics
     if nm not in taken: return nm
-    raise ValueError(f"a metric can't be called {nm!r}: {', '.join(taken)} are columns already, give it another name")
+    raise ValueError(f"a metric can't be called {nm!r}: {', '.join(taken)} are columns already, "
+                     "give it another name")
 
 # %% ../nbs/loop/07_metrics.ipynb #b21bb06c
 def _number(x):
@@ -250,8 +252,10 @@ def log(self:Learner,
 ):
     "Make columns of the epoch's row: from anywhere between `predict` and `after_batch`"
     if not hasattr(self, 'metrics'):
-        raise ValueError('learn.log makes columns in the rows of a MetricsCB, and there is none: put one into cbs')
-    if not hasattr(self, 'inputs'): raise ValueError('learn.log is for numbers of a batch, and there is none yet')
+        raise ValueError('learn.log makes columns in the rows of a MetricsCB, and there is none: '
+                         'put one into cbs')
+    if not hasattr(self, 'inputs'):
+        raise ValueError('learn.log is for numbers of a batch, and there is none yet')
     if not self.counts: return  # a sample that another process has as well
     logged, n = self.metrics.logged.means, self.n_samples()
     for nm, v in values.items():
@@ -324,8 +328,9 @@ class MetricsCB(Callback):
         if self._device != learn.loss.device: self._place(learn.loss.device)
         seen = map_nested(_plain, learn.preds), targets
         keeps = any(isinstance(m, EpochMetric) for m in self.metrics.values())
-        copies = map_nested(torch.clone, seen) if keeps else None  # whatever is written into those of the batch
-        for nm, m in self.metrics.items(): self._update(nm, m, *(copies if isinstance(m, EpochMetric) else seen), n)
+        kept = map_nested(torch.clone, seen) if keeps else None  # whatever is written into the batch's
+        for nm, m in self.metrics.items():
+            self._update(nm, m, *(kept if isinstance(m, EpochMetric) else seen), n)
 
 # %% ../nbs/loop/07_metrics.ipynb #f15acd60
 def _plain(t): return t.detach().float() if t.dtype in (torch.float16, torch.bfloat16) else t.detach()
@@ -403,7 +408,7 @@ def _say_nan(self:MetricsCB):
     bad = [nm for nm in self.metrics if isinstance(row.get(nm), float) and math.isnan(row[nm])]
     if not bad or not math.isfinite(row['loss']): return
     warnings.warn(f"the metric {bad[0]} is NaN in epoch {row['epoch']} ({row['phase']}), and the loss is not: "
-                  'is there a division by zero in it, as in a recall where no sample is of the class?', stacklevel=2)
+                  'does it divide by zero, as a recall where no sample is of the class?', stacklevel=2)
 
 @patch
 def _log(self:MetricsCB, d):  # a row as texts, by column; a subclass may override it

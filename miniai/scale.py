@@ -20,7 +20,8 @@ class StepCB(Callback):
     "A callback whose `stepping(opt)` and `stepped(opt)` are called at each step that the optimizer takes"
     keeps = ()
     def before_fit(self, learn):
-        followed, self._handles = getattr(self, '_opt', None), []  # those of an outer fit are its own: it gets them back
+        followed = getattr(self, '_opt', None)
+        self._handles = []  # those of an outer fit are its own: it gets them back
         if learn.opt is not followed: self._follow(learn)
     def before_batch(self, learn):
         if learn.training and learn.opt is not self._opt: self._follow(learn)  # it was replaced
@@ -198,7 +199,8 @@ class EMACB(StepCB):
         super().before_fit(learn)
         if self._model is not learn.model or not self._put_back(): self._begin(learn.model)
     def _begin(self, model):
-        self.ema, self._model, self._n, self._own = AveragedModel(copied(model), use_buffers=True), model, 0, None
+        self.ema, self._model = AveragedModel(copied(model), use_buffers=True), model
+        self._n, self._own = 0, None
     def stepped(self, opt):
         self._fit_shapes()
         decay = min(self.decay, (1 + self._n)/(10 + self._n)) if self.warmup else self.decay
