@@ -30,6 +30,7 @@ class Learner(Loop):
     loss_scale = None  # what the gradients of a batch are multiplied by: callbacks that do so say it here
     @functools.wraps(Loop.__init__)
     def __init__(self, *args, **kwargs):
+        refuse_words('Learner', {nm: o for nm, o in kwargs.items() if ours(nm)})
         super().__init__(*args, **kwargs)
         self.state = None  # of the fit that is running
         check_parts(self.model, self.loss_func, self.opt_func)
@@ -60,10 +61,16 @@ class Learner(Loop):
         raise ImportError(f'fit(resume={folder!r}) needs miniai.checkpoint: import it first')
 
     def __getattr__(self, name):
-        if name in STARRED: return functools.partial(self.callback, name)
+        if name in STARRED: return functools.partial(self._announce, name)
         if name == 'metrics': remedy = ': put a MetricsCB into its cbs, and fit'
-        else: remedy = f': it is what {module} adds, so import that first' if (module := module_of(name)) else ''
+        elif module := module_of(name): remedy = f': it is what {module} adds, so import that first'
+        else: remedy = f': here it is {ours(name)}' if ours(name) else ''
         raise AttributeError(f"{type_name(self)!r} object has no attribute {name!r}{remedy}")
+
+    def _announce(self, nm, *args):
+        if not args: return self.callback(nm)
+        raise TypeError(f'learn.{nm} announces the event {nm}, and takes no arguments: '
+                        'predictions for data are learn.get_preds(x)')
 
 def module_of(
     name,  # of a method that a later notebook adds to `Learner`
@@ -313,7 +320,9 @@ def _frames_of_loop():
 @functools.wraps(Loop.fit, assigned=['__doc__'])
 def fit(self:Learner, n_epochs=1, train=True, valid=True, cbs=None, lr=None,
     resume=None,  # folder of checkpoints (`keeping/03_checkpoint`): resume from the newest
+    **others,     # the words of another library, which are refused with ours
 ):
+    refuse_words('fit', others)
     cbs = cb_list(cbs) + (self.resuming(resume) if resume is not None else [])
     state = FitState(self, n_epochs=n_epochs, train=train, valid=valid, cbs=cbs, lr=lr)
     with Training(), state:
@@ -475,10 +484,11 @@ def _who(self:Learner, nm):
 # %% ../nbs/loop/06_learner.ipynb #0b9a8f87
 class TrainLearner(Learner):
     "A Learner that does the work itself, without a `TrainCB`"
-    def __init__(self, model, dls=(0,), loss_func=F.mse_loss, lr=0.1, cbs=None, opt_func=optim.SGD,
+    def __init__(self, model, dls=(0,), loss_func=F.mse_loss, lr=None, cbs=None, opt_func=optim.SGD,
         n_inp:int=1,  # how many items of the batch go to the model; the others go to the loss
+        **others,     # the words of another library, which are refused with ours
     ):
-        super().__init__(model, dls, loss_func, lr, cbs, opt_func)
+        super().__init__(model, dls, loss_func, lr, cbs, opt_func, **others)
         self.n_inp = n_inp
 
     def predict(self): self.preds = self.model(*self.inputs)

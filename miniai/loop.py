@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['CANCELS', 'ORDER', 'STARRED', 'EVENTS', 'CancelBatchException', 'CancelEpochException', 'CancelFitException',
-           'Callback', 'Group', 'cb_list', 'in_order', 'run_cbs', 'CompletionCB', 'SingleBatchCB', 'with_cbs', 'Loop',
-           'parts_of', 'TrainCB']
+           'Callback', 'Group', 'cb_list', 'in_order', 'run_cbs', 'CompletionCB', 'SingleBatchCB', 'with_cbs',
+           'default_lr', 'Loop', 'parts_of', 'TrainCB']
 
 # %% ../nbs/loop/04_loop.ipynb #04a00004
-import functools, torch, torch.nn.functional as F
+import functools, inspect, torch, torch.nn.functional as F
 
 from torch import optim
 from .core import listify, patch, split_batch
@@ -94,6 +94,16 @@ class with_cbs:
         return _f
 
 # %% ../nbs/loop/04_loop.ipynb #3edc3d07
+def default_lr(
+    opt_func,  # as for `Loop`
+)->float:
+    "0.1 for SGD, as in the course; of another optimizer its own default, as 0.001 of Adam"
+    f = opt_func.func if isinstance(opt_func, functools.partial) else opt_func
+    if f is optim.SGD or f is None: return .1
+    try: own = inspect.signature(f).parameters['lr'].default
+    except (KeyError, TypeError, ValueError): return .1
+    return float(own) if isinstance(own, (int, float, torch.Tensor)) else .1
+
 STARRED = ('predict', 'get_loss', 'backward', 'step', 'zero_grad')
 EVENTS = tuple('''before_fit before_epoch before_batch predict after_predict get_loss after_loss
     backward after_backward step after_step zero_grad after_batch cleanup_batch
@@ -107,11 +117,12 @@ class Loop:
         model,                 # `nn.Module`
         dls=(0,),              # `DataLoaders`, or a pair of loaders to train and to validate; default: none
         loss_func=F.mse_loss,  # called with predictions and targets
-        lr=0.1,                # learning rate, unless `fit` is given another
+        lr=None,               # learning rate, unless `fit` is given another; None: as `default_lr` says
         cbs=None,              # callbacks: one or several
         opt_func=optim.SGD,    # called with parameters and learning rate; None: set `self.opt` yourself
     ):
-        self.model, self.dls, self.loss_func, self.lr, self.opt_func = model, dls, loss_func, lr, opt_func
+        self.model, self.dls, self.loss_func, self.opt_func = model, dls, loss_func, opt_func
+        self.lr = default_lr(opt_func) if lr is None else lr
         self.cbs, self.opt, self.n_inp, self.training = cb_list(cbs), None, 1, False
 
     @with_cbs('batch')

@@ -16,10 +16,12 @@ from contextlib import nullcontext
 from operator import itemgetter
 import numpy as np, torch
 from torch import nn, optim
+from torch.utils.data import DataLoader, Dataset
 from .core import copied, patch, split_batch, to_cpu, trains
 from .data import TensorLoader, first_batch, keep_order
 from .hooks import HooksCallback
 from .learner import STARRED, Callback, CancelBatchException, CancelFitException, Learner, cb_list, explained, shape_of
+from .metrics import MetricsCB
 
 # %% ../nbs/trying/01_probe.ipynb #10c00007
 def runs_in_tools(
@@ -179,21 +181,39 @@ def _are_samples(data, learn):
     except (TypeError, ValueError): return False  # it can be read once, or there is none
     return bool(data) and isinstance(x, torch.Tensor) and data[0].ndim < x.ndim
 
-def _loader_of(data, bs, learn):
-    if isinstance(data, np.ndarray): data = torch.from_numpy(data)
+def _as_tensor(o, dtype):
+    "An array, or a data frame, as a tensor; numbers with a point in the type of the model's weights"
+    if hasattr(o, 'to_numpy'): o = o.to_numpy()
+    if not isinstance(o, np.ndarray): return o
+    if o.dtype == object:
+        raise TypeError('an array of objects, as of a table with texts in it, is no input: give numbers, '
+                        "as df[columns].to_numpy('float32')")
+    t = torch.from_numpy(np.ascontiguousarray(o))
+    return t.to(dtype) if t.is_floating_point() else t
+
+def _is_data_set(data):
+    by_number = hasattr(data, '__getitem__') and hasattr(data, '__len__') and not hasattr(data, '__iter__')
+    return isinstance(data, Dataset) or by_number and not isinstance(data, type)
+
+def _loader_of(data, bs, learn, caller='get_preds'):
+    dtype = next((p.dtype for p in learn.model.parameters()), None)
+    if isinstance(data, tuple): data = tuple(_as_tensor(o, dtype) for o in data)
+    elif isinstance(data, Mapping): data = {nm: _as_tensor(o, dtype) for nm, o in data.items()}
+    else: data = _as_tensor(data, dtype)
+    if _is_data_set(data): return DataLoader(data, bs)
     if isinstance(data, (torch.Tensor, Mapping)): data = data,
     elif isinstance(data, type) or not hasattr(data, '__iter__'):
-        raise TypeError(f'get_preds({data!r}): give inputs, '
-                        'as a tensor with a row for each sample, or a loader')
+        raise TypeError(f'{caller}({data!r}): give inputs, '
+                        'as a tensor with a row for each sample, a data set, or a loader')
     elif _are_samples(data, learn):
-        raise TypeError('get_preds of a list of samples: put them together, torch.stack(samples); '
+        raise TypeError(f'{caller} of a list of samples: put them together, torch.stack(samples); '
                         'a list holds batches')
     elif not isinstance(data, tuple): return data
     return TensorLoader(*data, bs=bs)
 
 @patch
 def get_preds(self:Learner,
-    data,         # inputs: a tensor (n, …), a dict or a tuple of them; or a loader, with targets or without
+    data,         # inputs (n, …), a dict or a tuple of them; or a data set or loader, with targets or without
     decode=None,  # called with all predictions, as `lambda o: o.argmax(1)`
     bs:int=256,   # samples in a batch, if `data` are inputs
     cbs=None,     # further callbacks: one or several
@@ -204,3 +224,19 @@ def get_preds(self:Learner,
     with nullcontext() if isinstance(dl, Iterator) else keep_order(dl):
         copy.fit(1, train=False, cbs=[*cb_list(cbs), keep])
     return decode(keep.all_preds) if decode else keep.all_preds
+
+# %% ../nbs/trying/01_probe.ipynb #10c00060
+@patch
+def evaluate(self:Learner,
+    data=None,   # inputs and targets: a tuple of tensors or arrays, a data set, a loader; None: the validation data
+    bs:int=256,  # samples in a batch, if `data` is no loader
+    cbs=None,    # further callbacks: one or several
+)->dict:
+    "Loss, and the metrics of the Learner's `MetricsCB`, over data with targets, as a row"
+    dl = self.loader(False) if data is None else _loader_of(data, bs, self, 'evaluate')
+    own = next((cb.metrics for cb in self.cbs if isinstance(cb, MetricsCB)), {})
+    measures, copy = MetricsCB(quiet=True, **copied(own)), probe(self)
+    copy.dls = [dl, dl]
+    with nullcontext() if isinstance(dl, Iterator) else keep_order(dl):
+        copy.fit(1, train=False, cbs=[*cb_list(cbs), measures])
+    return {nm: v for nm, v in measures.row.items() if nm not in ('epoch', 'phase', 'seconds')}

@@ -138,7 +138,7 @@ def before_epoch(self:ProgressCB, learn):
     self._bar, n = self._out.bar, length(learn.dl)
     self._bar.reset(total=n)
     self._bar.total, phase = n, 'train' if learn.training else 'valid'
-    self._bar.set_description(f"epoch {learn.epoch + 1}/{learn.n_epochs} {phase}")
+    self._bar.set_description(f"epoch {learn.epoch} ({learn.epoch + 1} of {learn.n_epochs}) {phase}")
     self._done, self._drawn = 0, time.perf_counter()
 
 @patch
