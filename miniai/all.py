@@ -16,7 +16,7 @@ from .learner import *
 from .keywords import KeywordCB
 from .metrics import *
 from .progress import *
-from .logs import CSVLogCB, EarlyStopCB, TensorBoardCB
+from .logs import CSVLogCB, EarlyStopCB, RowCB, TensorBoardCB, scalars_of
 from .hooks import *
 from .activations import *
 from .probe import CapturePreds, Predictions, first_transformed
@@ -28,17 +28,19 @@ from .diagnose import *
 from .incident import *
 from .watch import watch
 import miniai.report
-from .lesson import report
+import miniai.lesson
 from .schedule import *
 from .optim import *
 from .init import *
 from .resnet import *
 from .augment import *
 from .predict import *
+from .finetune import *
 from .checkpoint import CheckpointCB
-from .scale import ClipGradCB, CompileCB, EMACB, GradAccumCB, MixedPrecision
+from .scale import ClipGradCB, CompileCB, EMACB, GradAccumCB, MixedPrecision, StepCB
 from .processes import AccelerateCB
 from .unet import EmbUNetModel
-from .generate import ImageEval, NoiseCB, cond_sample, sample
+from .generate import ImageEval, NoiseCB, cond_sample
 
-__all__ = [o for o in dir() if not o.startswith('_')]
+_COMMON = 'cells', 'copied', 'length', 'note', 'smooth', 'trains', 'walk'  # likely names in a program of one's own
+__all__ = [o for o in dir() if not o.startswith('_') and o not in _COMMON]

@@ -121,6 +121,7 @@ class CheckpointCB(Callback):
         every_n_epochs=1,      # epochs from one to the next; None: not at their ends
         every_seconds=None,    # at the end of the first batch after so many seconds, too
         keep:int=2,            # so many of the newest are kept
+        overwrite=False,       # True: checkpoints of another run that the folder holds are deleted
         monitor=None,          # name of a metric, as 'loss': the weights of its best epoch are in best.ckpt
         mode=None,             # 'min' or 'max': which is better; None: told from the metric, or from its name
     ):
@@ -133,7 +134,7 @@ class CheckpointCB(Callback):
             raise TypeError(f'CheckpointCB({folder!r}): give a folder for the checkpoints')
         if Path(folder).exists() and not Path(folder).is_dir():
             raise NotADirectoryError(f'{folder} is a file: give a folder for the checkpoints')
-        self.folder, self.keep = Path(folder), keep
+        self.folder, self.keep, self.overwrite = Path(folder), keep, overwrite
         self.monitor = None if monitor is None else Monitor(monitor, mode)
         self._root = self.folder.absolute()  # wherever the program goes
         self.every_n_batches, self.every_n_epochs = every_n_batches, every_n_epochs
@@ -167,7 +168,7 @@ def before_fit(self:CheckpointCB, learn):
     self._check(learn)
     self._place = made(own_folder(self._root))  # or an error, before anything is trained
     self._check_names()
-    self._check_folder()
+    self._check_folder(begins=True)
     self.run = self.run or from_all(uuid.uuid4().hex[:8])[0]
     self.n = max([self.n, *map(number_of, checkpoints(self._place))])
     self._origin, self._data = resumed.origins if resumed else origins_of(learn)
@@ -203,13 +204,18 @@ def _check_names(self:CheckpointCB):
     raise ValueError(f'{self.folder} holds {strange[0]}, of another library: give this run its own folder')
 
 @patch
-def _check_folder(self:CheckpointCB):
+def _check_folder(self:CheckpointCB, begins=False):
     files = [*checkpoints(self._place), self._place/'best.ckpt']
     headers = {p.name: read_header(p) for p in files}
     strange = [nm for nm, h in headers.items() if h and h.get('run') != self.run]
-    if not strange: return
-    raise ValueError(f'{self.folder} holds checkpoints of another run, as {strange[0]}: resume it with '
-                     f'fit(…, resume={str(self.folder)!r}), or give this run its own folder')
+    if begins and self.overwrite:
+        for nm in strange: (self._place/nm).unlink()
+    elif strange: self._refuse_folder(strange[0])
+
+@patch
+def _refuse_folder(self:CheckpointCB, nm):
+    raise ValueError(f'{self.folder} holds checkpoints of another run, as {nm}: resume it with '
+                     f'fit(…, resume={str(self.folder)!r}), give this run its own folder, or delete the other with overwrite=True')
 
 @patch
 def _check_monitor(self:CheckpointCB, learn):

@@ -53,26 +53,24 @@ def _waits(f):
     return any(kind(f) for kind in kinds)
 
 # %% ../nbs/loop/05_errors.ipynb #05b00044
-_METHODS_ELSEWHERE = {  # which another library would call
-    **dict.fromkeys(('training_step', 'validation_step', 'test_step', 'train_step', 'forward'),
-                    'predict and get_loss, methods of a subclass of TrainLearner'),
+def _by_word(table): return {word: ours for words, ours in table.items() for word in words.split()}
+
+_METHODS_ELSEWHERE = _by_word({  # which another library would call
+    'training_step validation_step test_step train_step forward': 'predict and get_loss, methods of a subclass of TrainLearner',
     'compute_loss': 'get_loss, which sets self.loss', 'configure_optimizers': 'the argument opt_func',
-    **dict.fromkeys(('train_dataloader', 'val_dataloader'), 'the argument dls: DataLoaders(train, valid)')}
-_CALLBACKS, _LOSS, _OPT, _EPOCHS = 'cbs', 'loss_func', 'opt_func, as optim.Adam', 'n_epochs, an argument of fit'
-_DATA, _RATE, _PRECISION = 'dls, as DataLoaders(train, valid)', 'lr', 'cbs=[MixedPrecision()]'
-_WORDS_ELSEWHERE = {  # arguments and attributes
-    'metrics': 'cbs=[MetricsCB(accuracy)]', 'callbacks': _CALLBACKS, 'cb_funcs': _CALLBACKS, 'logger': 'cbs=[CSVLogCB(path)]',
-    'loss': _LOSS, 'loss_fn': _LOSS, 'criterion': _LOSS, 'optimizer': _OPT, 'optim': _OPT, 'opt': _OPT,
-    'learning_rate': _RATE, 'lr_max': _RATE, 'epochs': _EPOCHS, 'max_epochs': _EPOCHS, 'n_epoch': _EPOCHS,
-    'train_loader': _DATA, 'train_dl': _DATA, 'train_dataset': _DATA, 'dataloaders': _DATA, 'valid_dl': _DATA,
-    'validation_data': _DATA, 'batch_size': 'bs, an argument of TensorLoader or get_dls',
-    'device': 'cbs=[DeviceCB()]', 'accelerator': 'cbs=[DeviceCB()]', 'devices': 'cbs=[AccelerateCB()]',
-    'wd': 'opt_func=partial(optim.AdamW, weight_decay=…)', 'weight_decay': 'opt_func=partial(optim.AdamW, weight_decay=…)',
-    'precision': _PRECISION, 'fp16': _PRECISION, 'to_fp16': _PRECISION, 'verbose': 'cbs=[ProgressCB()]',
+    'train_dataloader val_dataloader': 'the argument dls: DataLoaders(train, valid)'})
+_WORDS_ELSEWHERE = _by_word({  # arguments and attributes
+    'metrics': 'cbs=[MetricsCB(accuracy)]', 'callbacks cb_funcs': 'cbs', 'logger': 'cbs=[CSVLogCB(path)]',
+    'loss loss_fn criterion': 'loss_func', 'optimizer optim opt': 'opt_func, as optim.Adam',
+    'learning_rate lr_max': 'lr', 'epochs max_epochs n_epoch': 'n_epochs, an argument of fit',
+    'train_loader train_dl train_dataset dataloaders valid_dl validation_data': 'dls, as DataLoaders(train, valid)',
+    'batch_size': 'bs, an argument of TensorLoader or get_dls', 'device accelerator': 'cbs=[DeviceCB()]',
+    'devices': 'cbs=[AccelerateCB()]', 'wd weight_decay': 'opt_func=partial(optim.AdamW, weight_decay=…)',
+    'precision fp16 to_fp16': 'cbs=[MixedPrecision()]', 'verbose': 'cbs=[ProgressCB()]',
     'gradient_clip_val': 'cbs=[ClipGradCB(…)]', 'accumulate_grad_batches': 'cbs=[GradAccumCB(…)]',
-    'train': 'fit', 'validate': 'evaluate', 'test': 'evaluate', 'export': 'save', 'compile': 'cbs=[CompileCB()]',
-    'recorder': 'learn.metrics.rows', 'history': 'learn.metrics.rows', 'fine_tune': 'freeze(), fit, unfreeze(), fit',
-    'predict_proba': 'get_preds(x).softmax(1)', 'show_results': 'get_preds, and show_images or show_worst'}
+    'train': 'fit', 'validate test': 'evaluate', 'export': 'save', 'compile': 'cbs=[CompileCB()]',
+    'recorder history': 'learn.metrics.rows', 'fine_tune': 'freeze(), fit, unfreeze(), fit',
+    'predict_proba': 'get_preds(x).softmax(1)', 'show_results': 'get_preds, and show_images or show_worst'})
 
 def ours(
     word:str,  # a name

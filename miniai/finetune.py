@@ -19,23 +19,21 @@ class FreezeCB(Callback):
     order, keeps = -95, ()
     def __init__(self,
         modules,  # of the model
-    ): self.modules = list(modules)
+    ): self.frozen = list(modules)
     def before_epoch(self, learn):
-        for m in self.modules: m.eval()
+        for m in self.frozen: m.eval()
 
 def _body(model):
-    "All children but the last one that has parameters, by name"
-    children = [(nm, m) for nm, m in model.named_children() if any(True for _ in m.parameters())]
-    if len(children) < 2:
-        raise ValueError(f'{type(model).__name__} has {len(children)} children with parameters, so the last one '
-                         'is all of it: name the layers to freeze, as learn.freeze("body")')
-    last = children[-1][0]
-    names = [nm for nm, _ in model.named_children()]
-    return {nm: m for nm, m in model.named_children() if names.index(nm) < names.index(last)}
+    "The children before the last one that has parameters, by name"
+    children = [*model.named_children()]
+    weighted = [i for i, (_, m) in enumerate(children) if any(True for _ in m.parameters())]
+    if len(weighted) > 1: return dict(children[:weighted[-1]])
+    raise ValueError(f'{type(model).__name__} has {len(weighted)} children with parameters, so the last one '
+                     'is all of it: name the layers to freeze, as learn.freeze("body")')
 
 @patch
 def freeze(self:Learner,
-    which=None,  # names, modules, or a function of a module that picks them; None: all children but the last with parameters
+    which=None,  # names, modules, or a function that picks modules; None: all before the last with parameters
 ):
     "Let the layers' parameters, and the statistics of their batch norms, stay as they are in further fits"
     frozen = _body(self.model) if which is None else find_modules(self.model, which)
@@ -57,10 +55,10 @@ def unfreeze(self:Learner,
 ):
     "Let all that `freeze` has frozen train again"
     if factor is not None and not (isinstance(factor, Real) and factor > 0):
-        raise ValueError(f'factor={factor!r}: the rate of the layers that were frozen is above 0 times that of the others, as .1')
-    frozen = [cb for cb in self.cbs if isinstance(cb, FreezeCB)]
-    modules = nn.ModuleList([m for cb in frozen for m in cb.modules]).requires_grad_(True)
+        raise ValueError(f'factor={factor!r}: the rate of the layers that were frozen is above 0 times '
+                         'that of the others, as .1')
+    modules = [m for cb in self.cbs for m in getattr(cb, 'frozen', ())]
     self.cbs = [cb for cb in self.cbs if not isinstance(cb, FreezeCB)]
     if getattr(self.opt_func, 'func', None) is _grouped: self.opt_func = self.opt_func.args[0]
-    if factor is not None and frozen:
-        self.opt_func = partial(_grouped, self.opt_func, [*modules.parameters()], factor)
+    slow = [*nn.ModuleList(modules).requires_grad_(True).parameters()]
+    if factor and slow: self.opt_func = partial(_grouped, self.opt_func, slow, factor)

@@ -21,7 +21,7 @@ from torch import nn, optim
 from .checkpoint import CheckpointCB
 from .core import device_of, keep_modes, patch, set_seed, write_whole
 from .data import CLASSES, DataLoaders, TensorLoader, fashion_mnist
-from .learner import Callback, TrainLearner
+from .learner import Callback, TrainLearner, cb_list
 from .metrics import DeviceCB, MetricsCB
 from .plot import show_images
 from .progress import ProgressCB
@@ -40,8 +40,8 @@ def centred(
 
 def _check_bytes(images):
     if images.dtype != torch.uint8 or images.shape[1:] != (28, 28):
-        raise ValueError(f'images of shape {tuple(images.shape[1:])} and type {images.dtype}: garments takes bytes, '
-                         '0 to 255, of shape (28, 28), as fashion_mnist has them')
+        raise ValueError(f'images of shape {tuple(images.shape[1:])} and type {images.dtype}: garments takes '
+                         'bytes, 0 to 255, of shape (28, 28), as fashion_mnist has them')
 
 def garments(
     bs:int=128,   # samples in a batch
@@ -124,7 +124,8 @@ def _check(self:NoiseCB, model, x, y, t):
         raise ValueError(f'NoiseCB with n_classes={self.n_classes}, and a model with {n}: '
                          'they have the same classes')
     if not 0 <= t.min() <= t.max() <= 1:
-        raise ValueError(f'times from {t.min():.3g} to {t.max():.3g}: they run from 0, the image, to 1, noise')
+        raise ValueError(f'times from {t.min():.3g} to {t.max():.3g}: '
+                         'they run from 0, the image, to 1, noise')
     if not x.abs().max() <= LIMIT:  # or NaN
         raise ValueError(f'images from {x.min():.3g} to {x.max():.3g}: bring them to -1 to 1, '
                          'as `centred` does with bytes')
@@ -213,7 +214,8 @@ def _check_shape(sz, channels):
 
 def _check_labels(c, n, n_images):
     if not isinstance(c, torch.Tensor) or c.is_floating_point() or c.shape != (n_images,):
-        shape = f'a tensor of shape {tuple(c.shape)} and type {c.dtype}' if isinstance(c, torch.Tensor) else f'a {type(c).__name__}'
+        shape = f'a {type(c).__name__}'
+        if isinstance(c, torch.Tensor): shape = f'a tensor of shape {tuple(c.shape)} and type {c.dtype}'
         raise ValueError(f'labels are {shape}: give a tensor of {n_images} whole numbers, one for each image')
     if not n:
         raise ValueError('labels for a model that takes none: make it with n_classes, and train it with '
@@ -234,7 +236,8 @@ def middle_times(
 def _check_features(x, y):
     for o in (x, y):
         if len(o) < 2: raise ValueError(f'features of {len(o)} image: a distance needs two or more of each')
-        if not o.isfinite().all(): raise ValueError('features that are not finite: the images are NaN, or the model is')
+        if not o.isfinite().all():
+            raise ValueError('features that are not finite: the images are NaN, or the model is')
     if x.shape[1] != y.shape[1]:
         raise ValueError(f'{x.shape[1]} and {y.shape[1]} features: take both from the same model')
 
@@ -262,18 +265,18 @@ def kernel_distance(
 class ImageEval:
     "Distances of images from real ones, by the features of a classifier"
     def __init__(self,
-        model,  # gives features (n, d) of images
-        ims,    # real ones (n, c, h, w)
+        model,     # gives features (n, …) of images
+        ims,       # real ones (n, c, h, w), or `DataLoaders`, whose validation images are taken
+        cbs=None,  # callbacks that change a batch, as `BatchTransformCB`
     ):
-        self.model = model.eval()
-        self.real = self.features(ims)
-    @torch.no_grad()
+        given, cbs = isinstance(ims, torch.Tensor), [DeviceCB(device_of(model)), *cb_list(cbs)]
+        self.learn = TrainLearner(model, (0,) if given else ims, cbs=cbs)
+        self.real = self.features(ims if given else self.learn.loader(False))
     def features(self,
-        ims,  # images (n, c, h, w)
+        ims,  # images (n, c, h, w), or a loader of them
     ):
-        "The model's features, on the CPU"
-        device = device_of(self.model)
-        return torch.cat([self.model(o.to(device)).cpu() for o in ims.split(256)])
+        "The model's features (n, d), on the CPU"
+        return self.learn.get_preds(ims).float().flatten(1)
     def fid(self,
         ims,  # images (n, c, h, w)
     ):

@@ -217,7 +217,7 @@ class HooksCallback(Callback):
             raise ValueError(f"every={every!r}: every must be 1 or more; 1 records each batch")
         self.hookfunc, self.mod_filter, self.mods = hookfunc, mod_filter, mods
         self.on_train, self.on_valid, self.every, self.backward = on_train, on_valid, every, backward
-        self.hooks, self._depth, self._open, self._model, self._lost = [], 0, False, ModelRef(), {}
+        self._hooks, self._depth, self._open, self._model, self._lost = [], 0, False, ModelRef(), {}
         self._inner, self._inside, self._places, self._loss_of, self._counted = [], [], {}, None, False
         self.reset()
 
@@ -228,6 +228,8 @@ class HooksCallback(Callback):
 
     def __iter__(self): return iter(self.records.values())
     def __len__(self): return len(self.records)
+    @property
+    def hooks(self)->list: return list(self)  # the course's name for what was recorded
 
 # %% ../nbs/looking/01_hooks.ipynb #3ef01200
 @patch
@@ -255,15 +257,15 @@ def before_fit(self:HooksCallback, learn):
     self._places = {nm: i for i, nm in enumerate(found)}
     inside = in_transformer_layers(learn.model, found)
     plain = {nm: m for nm, m in found.items() if nm not in inside}
-    self.hooks = Hooks(plain.values(), self._call, plain, self.backward)
+    self._hooks = Hooks(plain.values(), self._call, plain, self.backward)
     self._inside = [(layer, nm, found[nm]) for nm, layer in inside.items()]
 
 @patch
 def cleanup_fit(self:HooksCallback, learn):
     self._depth = max(0, self._depth - 1)
     if self._depth: return
-    for h in (*self.hooks, *self._inner): h.remove()
-    self.hooks, self._inner, self._inside, lost, self._lost = [], [], [], self._lost, {}
+    for h in (*self._hooks, *self._inner): h.remove()
+    self._hooks, self._inner, self._inside, lost, self._lost = [], [], [], self._lost, {}
     for why in sorted(set(lost.values())):
         names = [nm for nm in lost if lost[nm] == why]
         more = f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''

@@ -271,7 +271,6 @@ class FitState:
     "What belongs to one fit: its listeners, found once, and who raised an error; inside another, its `_Outer`"
     def __init__(self, learn, **args):
         self.learn, self.args, self.listeners = learn, args, {}  # args: those of `fit`
-        self.cbs = None  # as it began with, once it has begun
         self.blamed = None, None, None  # the last exception, its event, and where it was raised
         self.ending = None  # the class of what ends the level whose cleanup runs
         self.again = 'ended_by' in vars(learn)  # there was a fit before
@@ -281,7 +280,7 @@ class FitState:
         self.learn.state, own = None, vars(self.learn)
         for nm in {'preds', 'loss'} & own.keys(): own[nm] = map_nested(torch.Tensor.detach, own[nm])
         if self.outer: self.outer.restore()
-        elif self.cbs is not None and hasattr(self.learn.model, 'eval'): self.learn.model.eval()
+        elif own.get('epoch') is not None and hasattr(self.learn.model, 'eval'): self.learn.model.eval()
     def enter(self,
         nm,  # 'fit', 'epoch' or 'batch': the level that begins
     ):
