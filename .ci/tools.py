@@ -1,7 +1,7 @@
 """What `make` runs inside the environment:
 
     python .ci/tools.py test | readme | notebooks [NAME ...] | nbdev_export | nbdev_clean"""
-import base64, hashlib, io, os, re, shutil, subprocess, sys, tempfile, time
+import base64, hashlib, io, json, os, re, shutil, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,7 +57,19 @@ def readme_files():
     notice = '<!-- Written by `make readme` from nbs/index.ipynb: edit that notebook, not this file -->\n\n'
     text = re.sub(r'[ \t]+$', '', re.sub(r'\n{3,}', '\n\n', text), flags=re.M)
     pictures = {figures[nm]: data for nm, data in res['outputs'].items()}
-    return {'README.md': f'{notice}{text.strip()}\n'.encode(), **pictures}
+    return {'README.md': f'{notice}{text.strip()}\n'.encode(), **pictures, 'miniai/recipes.json': recipes()}
+
+def recipes():
+    "The code of each section of nbs/recipes.ipynb by its title, for the command `miniai-recipe`"
+    import nbformat
+    found, title, begin = {}, None, ''
+    for o in nbformat.read(ROOT/'nbs/recipes.ipynb', 4).cells:
+        if o.cell_type == 'markdown' and o.source.startswith('## '): title = o.source.splitlines()[0][3:]
+        if o.cell_type != 'code' or '#| hide' in o.source: continue
+        code = re.sub(r'^#\|.*\n', '', o.source, flags=re.M)
+        if title is None: begin += code
+        else: found[title] = f'{found.get(title, begin)}\n\n{code}'
+    return f'{json.dumps(found, indent=1, ensure_ascii=False)}\n'.encode()
 
 def readme():
     for path, data in readme_files().items(): (ROOT/path).write_bytes(data)
@@ -65,7 +77,7 @@ def readme():
 def readme_differs():
     def same(path, data): return (ROOT/path).exists() and (ROOT/path).read_bytes() == data
     different = [path for path, data in readme_files().items() if not same(path, data)]
-    return f"{', '.join(different)}: not what nbs/index.ipynb gives; run make readme" if different else ''
+    return f"{', '.join(different)}: not what nbs/index.ipynb and nbs/recipes.ipynb give; run make readme" if different else ''
 
 def snapshot(*patterns):
     files = [p for o in patterns for p in ROOT.glob(o) if p.is_file()]
