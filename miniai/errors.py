@@ -56,14 +56,16 @@ def _waits(f):
 def _by_word(table): return {word: ours for words, ours in table.items() for word in words.split()}
 
 _METHODS_ELSEWHERE = _by_word({  # which another library would call
-    'training_step validation_step test_step train_step forward': 'predict and get_loss, methods of a subclass of TrainLearner',
+    'training_step validation_step test_step train_step forward':
+        'predict and get_loss, methods of a subclass of TrainLearner',
     'compute_loss': 'get_loss, which sets self.loss', 'configure_optimizers': 'the argument opt_func',
     'train_dataloader val_dataloader': 'the argument dls: DataLoaders(train, valid)'})
 _WORDS_ELSEWHERE = _by_word({  # arguments and attributes
     'metrics': 'cbs=[MetricsCB(accuracy)]', 'callbacks cb_funcs': 'cbs', 'logger': 'cbs=[CSVLogCB(path)]',
     'loss loss_fn criterion': 'loss_func', 'optimizer optim opt': 'opt_func, as optim.Adam',
     'learning_rate lr_max': 'lr', 'epochs max_epochs n_epoch': 'n_epochs, an argument of fit',
-    'train_loader train_dl train_dataset dataloaders valid_dl validation_data': 'dls, as DataLoaders(train, valid)',
+    'train_loader train_dl train_dataset dataloaders valid_dl validation_data':
+        'dls, as DataLoaders(train, valid)',
     'batch_size': 'bs, an argument of TensorLoader or get_dls', 'device accelerator': 'cbs=[DeviceCB()]',
     'devices': 'cbs=[AccelerateCB()]', 'wd weight_decay': 'opt_func=partial(optim.AdamW, weight_decay=…)',
     'precision fp16 to_fp16': 'cbs=[MixedPrecision()]', 'verbose': 'cbs=[ProgressCB()]',

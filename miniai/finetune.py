@@ -51,7 +51,7 @@ def _grouped(opt_func, slow, factor, params, lr):
 
 @patch
 def unfreeze(self:Learner,
-    factor=None,  # the layers that were frozen train at so many times the learning rate; None: at the same one
+    factor=None,  # those layers train at so many times the learning rate; None: at the same one
 ):
     "Let all that `freeze` has frozen train again"
     if factor is not None and not (isinstance(factor, Real) and factor > 0):

@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 from .core import copied, patch, split_batch, to_cpu, trains
 from .data import TensorLoader, first_batch, keep_order
 from .hooks import HooksCallback
-from .learner import STARRED, Callback, CancelBatchException, CancelFitException, Learner, cb_list, explained, shape_of
+from .learner import STARRED, Callback, CancelBatchException, CancelFitException, Learner
+from .learner import cb_list, explained, shape_of
 from .metrics import MetricsCB
 
 # %% ../nbs/trying/01_probe.ipynb #10c00007
@@ -213,7 +214,7 @@ def _loader_of(data, bs, learn, caller='get_preds'):
 
 @patch
 def get_preds(self:Learner,
-    data,         # inputs (n, …), a dict or a tuple of them; or a data set or loader, with targets or without
+    data,         # inputs (n, …), in a dict or a tuple too; or a data set or loader, with or without targets
     decode=None,  # called with all predictions, as `lambda o: o.argmax(1)`
     bs:int=256,   # samples in a batch, if `data` are inputs
     cbs=None,     # further callbacks: one or several
@@ -228,7 +229,7 @@ def get_preds(self:Learner,
 # %% ../nbs/trying/01_probe.ipynb #10c00060
 @patch
 def evaluate(self:Learner,
-    data=None,   # inputs and targets: a tuple of tensors or arrays, a data set, a loader; None: the validation data
+    data=None,   # inputs and targets: tensors or arrays in a tuple, a data set, a loader; None: to validate
     bs:int=256,  # samples in a batch, if `data` is no loader
     cbs=None,    # further callbacks: one or several
 )->dict:

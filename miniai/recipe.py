@@ -7,21 +7,23 @@ __all__ = ['recipes', 'named', 'main']
 
 # %% ../nbs/keeping/recipe.ipynb #7ec00004
 import json, sys
-from pathlib import Path
+from importlib import resources
 
 # %% ../nbs/keeping/recipe.ipynb #7ec00006
 def recipes()->dict:
     "The code of each recipe, by its title"
-    return json.loads((Path(__file__).parent/'recipes.json').read_text(encoding='utf-8'))
+    return json.loads((resources.files('miniai')/'recipes.json').read_text(encoding='utf-8'))
 
 def named(
     words:str,  # some of the title, in any case
     titles,     # of all recipes
 )->str:
     "The one title that has these words, or a ValueError that says which have"
+    def begins(title): return title.lower().removeprefix('a ').removeprefix('an ').startswith(words.lower())
+    if words in titles: return words
     found = [o for o in titles if words.lower() in o.lower()]
-    exact = [o for o in found if words.lower() in (o.lower(), *o.lower().replace(',', ' ').split())]
-    if len(found) == 1 or len(exact) == 1: return (exact if len(exact) == 1 else found)[0]
+    begun = [o for o in found if begins(o)]
+    if len(found) == 1 or len(begun) == 1: return (begun or found)[0]
     if found: raise ValueError(f"{words!r} could be {', or '.join(found)}")
     raise ValueError(f"there is no recipe {words!r}: miniai-recipe lists them all")
 

@@ -352,7 +352,7 @@ def fit_one_cycle(self:Learner,
 
 # %% ../nbs/training/01_schedule.ipynb #16b000a2
 class PlateauCB(RowCB):
-    "Let the learning rate rise over the first batches, and lower it when a metric of the validation gets no better"
+    "A learning rate that rises over the first batches, and falls when a validation metric gets no better"
     order, keeps = ORDER['schedule'], ('schedo', '_warm', '_n')
     def __init__(self,
         factor=.1,      # what the rate is multiplied by
@@ -363,7 +363,8 @@ class PlateauCB(RowCB):
         **kwargs,       # for `ReduceLROnPlateau`, as min_lr=1e-5
     ):
         if not isinstance(warmup, Integral) or warmup < 0:
-            raise ValueError(f'warmup={warmup!r}: the number of batches in which the rate rises is whole, 0 or more')
+            raise ValueError(f'warmup={warmup!r}: the number of batches in which the rate rises is whole, '
+                             '0 or more')
         self.monitor, self.warmup = Monitor(monitor, mode), warmup
         self.kwargs = dict(factor=factor, patience=patience, **kwargs)
 
@@ -372,7 +373,8 @@ class PlateauCB(RowCB):
         self.monitor.check(learn)
         mode = 'min' if self.monitor.sign > 0 else 'max'
         self.schedo, self._n = ReduceLROnPlateau(learn.opt, mode, **self.kwargs), 0
-        self._warm = LinearLR(learn.opt, 1/self.warmup, total_iters=self.warmup - 1) if self.warmup > 1 else None
+        self._warm = None
+        if self.warmup > 1: self._warm = LinearLR(learn.opt, 1/self.warmup, total_iters=self.warmup - 1)
 
     def after_batch(self, learn):
         if not learn.training or self._warm is None or self._n >= self.warmup - 1: return
@@ -380,4 +382,5 @@ class PlateauCB(RowCB):
         self._warm.step()
 
     def row(self, learn, row):
-        if not learn.training and 'partial' not in row: self.schedo.step(self.monitor.sign*self.monitor.value(row))
+        if learn.training or 'partial' in row: return
+        self.schedo.step(self.monitor.sign*self.monitor.value(row))
