@@ -6,8 +6,10 @@
 __all__ = []
 
 # %% ../nbs/index.ipynb #080bc7d9
+import sys
 from .core import *
 from .world import *
+from .describe import describe
 from .observed import *
 from .data import *
 from .plot import show_image, subplots, get_grid, show_images
@@ -43,4 +45,5 @@ from .unet import EmbUNetModel
 from .generate import ImageEval, NoiseCB, cond_sample
 
 _COMMON = 'cells', 'copied', 'length', 'note', 'smooth', 'trains', 'walk'  # likely names in a program of one's own
+if 'nbdev' not in sys.modules: describe(dict(globals()).values(), 'miniai')  # which shows the parameters itself
 __all__ = [o for o in dir() if not o.startswith('_') and o not in _COMMON]

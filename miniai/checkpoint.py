@@ -423,7 +423,9 @@ def _check_header(path, header):
 class Resume(Callback):
     "Restore the newest checkpoint of a folder into the fit that begins"
     order, has_state = 10**6 - 1, False  # after all others, but for CheckpointCB
-    def __init__(self, folder):
+    def __init__(self,
+        folder,  # of checkpoints
+    ):
         if not isinstance(folder, (str, os.PathLike)) or not str(folder):
             raise TypeError(f'resume={folder!r}: give the folder of the checkpoints, or leave it out')
         path, self.header, self.state = newest(folder) or (None, None, None)

@@ -316,11 +316,16 @@ def _frames_of_loop():
     return {f.__code__ for f in [*levels, *[f.__wrapped__ for f in levels], *between]}
 
 @patch
-@functools.wraps(Loop.fit, assigned=['__doc__'])
-def fit(self:Learner, n_epochs=1, train=True, valid=True, cbs=None, lr=None,
-    resume=None,  # folder of checkpoints (`keeping/03_checkpoint`): resume from the newest
-    **others,     # the words of another library, which are refused with ours
+def fit(self:Learner,
+    n_epochs:int=1,   # times through the training data
+    train:bool=True,  # False: validate only
+    valid:bool=True,  # False: train only
+    cbs=None,         # callbacks for this fit alone: one or several
+    lr=None,          # None: the Learner's
+    resume=None,      # folder of checkpoints (`keeping/03_checkpoint`): resume from the newest
+    **others,         # the words of another library, which are refused with ours
 ):
+    "Train and validate"
     refuse_words('fit', others)
     cbs = cb_list(cbs) + (self.resuming(resume) if resume is not None else [])
     state = FitState(self, n_epochs=n_epochs, train=train, valid=valid, cbs=cbs, lr=lr)

@@ -36,7 +36,9 @@ class Callback:
 class Group(Callback):
     "A callback made of parts: the loop calls them, in their order, before the group's own method of an event"
     keeps = 'parts'
-    def __init__(self, *parts): self.parts = parts
+    def __init__(self,
+        *parts,  # callbacks
+    ): self.parts = parts
 
 # %% ../nbs/loop/04_loop.ipynb #b0af0cc0
 def cb_list(

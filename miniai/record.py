@@ -142,7 +142,9 @@ class BatchRecord(Callback):
     keeps = ('looks', 'losses', 'lrs', 'loss_type', 'inputs', 'targets', 'outputs', 'row_sums', 'labels',
              'twice', 'at', 'n_classes', 'broadcast', 'pairs', 'equal', 'fed', 'asked', 'eval_mode', 'custom')
 
-    def __init__(self, looks):
+    def __init__(self,
+        looks,  # `Looks`: which batches are looked at
+    ):
         self.looks, self.losses, self.lrs, self.loss_type = looks, Scalars(), array('d'), None
         self.inputs, self.targets, self.outputs, self.row_sums = (Rows(torch.float32) for _ in range(4))
         self.labels, self.twice, self.at, self.n_classes = [], Scalars(), [], None
@@ -365,7 +367,10 @@ class EpochRecord(Callback):
     keeps = ('looks', 'batches', 'tallies', 'ends', 'valid_losses', 'valid_inputs', 'metrics',
              '_valid', '_tally', '_over', '_n')
 
-    def __init__(self, looks, batches):
+    def __init__(self,
+        looks,  # `Looks`: which batches are looked at
+        batches,  # the `BatchRecord` beside it
+    ):
         self.looks, self.batches = looks, batches
         self.tallies, self.ends, self.valid_losses, self.valid_inputs, self.metrics = (
             [],

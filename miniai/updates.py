@@ -45,7 +45,9 @@ class UpdateRecord(Callback):
     keeps = ('looks', 'weights', 'steps', 'strangers', 'frozen', 'off', 'untrained', 'reached', 'moved',
              'left_over', 'unused', 'unregistered', 'alike', 'rows', 'batches', 'norms', '_first_rows', '_sums',
              '_stepped', '_backed', '_due', '_old', '_grads', '_norm', '_scales', '_taken')  # not the optimizer that is followed, and its hooks
-    def __init__(self, looks):
+    def __init__(self,
+        looks,  # `Looks`: which batches are looked at
+    ):
         self.looks, self.weights, self.steps, self.strangers = looks, {}, None, 0
         self.frozen, self.off, self.untrained, self.reached, self.moved = [], [], [], set(), set()
         self.left_over, self.unused, self.alike, self.unregistered = Scalars(), Scalars(), {}, []
