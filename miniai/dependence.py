@@ -481,7 +481,8 @@ def inputs_unused(
     zeros = tuple(nm for nm, x in inputs if is_zero(x) and len(replay.inputs) > 1)
     if replay.preds is None or replay.computes_loss: return {}, zeros  # an input may be there for the loss
     shares = [(nm, _share_moved(replay, x)) for nm, x in inputs]
-    return {nm: o for nm, o in shares if o is not None and o < .5}, zeros
+    unused = {nm: o for nm, o in shares if o is not None and o < .5}
+    return unused if len(unused) < len(shares) else {}, zeros  # a model that uses none is dead
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0085
 def columns_unchanged(

@@ -331,6 +331,14 @@ ABOUT = {'predict':  about_predict,
          'backward': lambda e, o: about_backward(e, o.loss),
          'step':     lambda e, o: about_step(e, o.opt)}
 
+_NO_GRADIENT = 'does not require grad'  # in PyTorch's message
+_IN_VALIDATION = ('validation runs without gradients: what a loss or a model differentiates by itself, as the '
+                  'residual of an equation or a gradient penalty, belongs into `with torch.enable_grad():`')
+
+def _says(e, learn, event):
+    validates = event in ('predict', 'get_loss') and getattr(learn, 'training', True) is False
+    return _IN_VALIDATION if validates and _NO_GRADIENT in str(e) else ABOUT[event](e, learn)
+
 def explain_error(
     e,      # exception
     learn,  # where it was raised: a Learner, or anything with the attributes that the event uses
@@ -338,7 +346,7 @@ def explain_error(
 ):
     "Add to an error of a starred event what was given, and what to do"
     if event not in ABOUT and isinstance(getattr(learn, 'loss', None), (int, float)): event = 'backward'
-    try: says = ABOUT[event](e, learn) if event in ABOUT and isinstance(e, EXPLAINED) else ''
+    try: says = _says(e, learn, event) if event in ABOUT and isinstance(e, EXPLAINED) else ''
     except Exception: says = ''  # what was given is too strange to be explained
     if says: note(e, says)
     if event == 'backward' and world()[1] > 1: note(e, ANOTHER_ENDED.removeprefix('miniai: '))

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from .core import Lines, Training, batch_size, keep_modes, length, map_nested, note, patch
 from .loop import *
 from .errors import *
+from .world import warn_if_apart
 _all_ = ['Callback', 'CancelBatchException', 'CancelEpochException', 'CancelFitException', 'CANCELS',
          'EVENTS', 'ORDER', 'STARRED', 'Group', 'Loop', 'TrainCB', 'CompletionCB', 'SingleBatchCB',
          'cb_list', 'parts_of', 'run_cbs', 'with_cbs', 'shape_of', 'explained']  # from here, too
@@ -142,7 +143,9 @@ def check_fit(self:Learner,
     if valid: self._check_loader(False)
     needed = STARRED if train else ('predict', 'get_loss') if valid else ()
     for nm in needed: self._check_provider(nm, cbs)
-    if train: self._check_trainable()
+    if train:
+        self._check_trainable()
+        warn_if_apart()
 
 # %% ../nbs/loop/06_learner.ipynb #63d044c9
 _MISSPELT = .8  # of `difflib`, 0 to 1: so similar are the names of two events, one of which is misspelt

@@ -130,6 +130,7 @@ def has_custom_loss(
 def is_norm(m): return isinstance(m, nn.modules.batchnorm._BatchNorm)
 def _frozen_norm(m):  # a batch norm whose weights don't train belongs in evaluation mode
     return is_norm(m) and m.affine and not any(p.requires_grad for p in m.parameters())
+def _adapts(m): return _frozen_norm(m) and m.training and m.track_running_stats
 def _in_eval_mode(m):
     return (
         (isinstance(m, nn.modules.dropout._DropoutNd) or is_norm(m))
@@ -140,7 +141,8 @@ def _in_eval_mode(m):
 class BatchRecord(Callback):
     "What the training batches give"
     keeps = ('looks', 'losses', 'lrs', 'loss_type', 'inputs', 'targets', 'outputs', 'row_sums', 'labels',
-             'twice', 'at', 'n_classes', 'broadcast', 'pairs', 'equal', 'fed', 'asked', 'eval_mode', 'custom')
+             'twice', 'at', 'n_classes', 'broadcast', 'pairs', 'equal', 'fed', 'asked', 'eval_mode', 'adapting',
+             'custom')
 
     def __init__(self,
         looks,  # `Looks`: which batches are looked at
@@ -149,6 +151,7 @@ class BatchRecord(Callback):
         self.inputs, self.targets, self.outputs, self.row_sums = (Rows(torch.float32) for _ in range(4))
         self.labels, self.twice, self.at, self.n_classes = [], Scalars(), [], None
         self.broadcast, self.eval_mode, self.custom, self.pairs = None, None, False, None
+        self.adapting = []
         self.equal, self.fed, self.asked = Scalars(), {}, {}
 
     def after_predict(self, learn):
@@ -157,6 +160,7 @@ class BatchRecord(Callback):
         self.custom = has_custom_loss(learn)
         if self.eval_mode is None and any(map(_in_eval_mode, learn.model.modules())):
             self.eval_mode = self.looks.n
+        self.adapting = self.adapting or [nm for nm, m in learn.model.named_modules() if _adapts(m)]
         x, preds, y = (
             data_input(learn.inputs),
             main_tensor(learn.preds),
@@ -296,6 +300,7 @@ def part(self: BatchRecord) -> Batches:
         pairs=self.pairs,
         equal=self.equal.tensor().numpy() > 0,
         eval_mode=self.eval_mode,
+        adapting=self.adapting,
     )
 
 # %% ../nbs/diagnosis/05_record.ipynb #295ed11e
@@ -432,6 +437,10 @@ def part(
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003d0
 _ADAPTIVE = tuple(getattr(torch.optim, o) for o in 'Adam Adamax NAdam RAdam AdamW RMSprop Adagrad'.split())
 
+def _pos_weight(f):
+    w = getattr(f, 'pos_weight', getattr(f, 'keywords', {}).get('pos_weight'))
+    return None if w is None else float(torch.as_tensor(w).float().mean())
+
 def setup_of(
     learn,  # what is observed: see `Observed`
 ) -> Setup:
@@ -446,6 +455,7 @@ def setup_of(
         decoupled=isinstance(learn.opt, torch.optim.AdamW),
         normalises=begins_with_norm(learn.model),
         adaptive=isinstance(learn.opt, _ADAPTIVE),
+        pos_weight=_pos_weight(learn.loss_func),
         dropout=max(
             [m.p for m in learn.model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)],
             default=0.0,

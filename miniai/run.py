@@ -141,6 +141,7 @@ class Batches:
     pairs: tuple = None  # shapes whose arithmetic gave a value for each pair of samples
     equal: np.ndarray = _none()  # (looks,) bool: whether all rows of the inputs were the same
     eval_mode: int = None  # first batch with a dropout or batch norm layer in evaluation mode
+    adapting: list = field(default_factory=list)  # batch norms whose weights are frozen, in training mode
     reshapes: list = field(
         default_factory=list
     )  # (shape before, shape after, place) of those that mix dimensions
@@ -275,6 +276,7 @@ class Setup:
     dropout: float = 0.0  # the largest share that a dropout layer drops
     normalises: bool = False  # whether the first layer normalises the inputs
     per_channel: float = math.inf  # fewest values that a batch norm had for a channel
+    pos_weight: float = None  # of a binary cross entropy: its mean
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00082
 @dataclass

@@ -119,10 +119,9 @@ def eval_mode(run):
 
 # %% ../../nbs/diagnosis/rules/loops.ipynb #f3beeff0
 _RANDOM = 'they are as random as when the layer was made: nothing ever trained them'
-_ON_PURPOSE = (
-    'they are frozen, on purpose perhaps; batch norms in there go on gathering statistics unless they '
-    'are in evaluation mode'
-)
+_ON_PURPOSE = 'they are frozen, on purpose perhaps'
+_ADAPTING = 'the layers are frozen, but their batch norms are in training mode, and gather other statistics'
+_STILL = 'put them into evaluation mode at the beginning of each epoch; freeze() of a Learner does'
 
 @rule(
     'frozen',
@@ -135,7 +134,7 @@ _ON_PURPOSE = (
     stage='settings',
     when='a weight tensor never moves, since no gradient reaches it; with `requires_grad=False` it is a '
          'note, as long as the model learns; a warning where less than half of the tensors are frozen, '
-         'and with the random values of a new layer',
+         'and with the random values of a new layer; and where their batch norms are in training mode',
 )
 def frozen(run):
     up, still = run.updates, never_move(run)
@@ -152,8 +151,13 @@ def _never_moves(run, still):
 def _switched_off(run, off):
     n = len(run.updates.names) + len(run.updates.frozen)
     random = len(off) <= n/2 and {*off} <= {*run.updates.untrained}
-    severity = 'critical' if len(off) == n else 'note' if run.learns and not random else 'warning'
+    adapting = run.batches.adapting
+    harmless = run.learns and not random and not adapting
+    severity = 'critical' if len(off) == n else 'note' if harmless else 'warning'
     seen = f'{len(off)} of {n} weight tensors have requires_grad=False: {", ".join(off[:4])}'
+    if adapting and len(off) < n:
+        seen = f'{seen}; in training mode: {", ".join(adapting[:4])}'
+        return Finding(0, seen, off[0], len(off)/n, moves_curve(run, off[0]), severity, _ADAPTING, _STILL)
     return Finding(0, seen, off[0], len(off)/n, moves_curve(run, off[0]), severity,
                    _RANDOM if random else _ON_PURPOSE, 'if not on purpose: requires_grad_(True)')
 

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['ROUNDING', 'MISMATCHES', 'BINARY', 'ABSOLUTE', 'MIN_LOOKS', 'shape_mismatch', 'mixed_dimensions', 'are_probabilities',
            'double_softmax', 'Ranges', 'mismatch', 'nll_of_probabilities', 'nll_of_logits', 'softmax_of_one',
-           'constant_output', 'softmax_for_several', 'binary_of_numbers', 'absolute_of_binary', 'relu_on_logits',
-           'sigmoid_on_logits', 'relu_on_numbers', 'sigmoid_on_numbers', 'tanh_on_numbers', 'output_mismatch']
+           'constant_output', 'softmax_for_several', 'cross_entropy_for_several', 'rows_of_targets',
+           'binary_of_numbers', 'absolute_of_binary', 'relu_on_logits', 'sigmoid_on_logits', 'relu_on_numbers',
+           'sigmoid_on_numbers', 'tanh_on_numbers', 'output_mismatch']
 
 # %% ../../nbs/diagnosis/rules/output.ipynb #12e00004
 import math
@@ -201,6 +202,26 @@ def softmax_for_several(o, run):
 
 # %% ../../nbs/diagnosis/rules/output.ipynb #12e0001e
 BINARY, ABSOLUTE = ('bce', 'bce_logits'), ('l1', 'smooth_l1', 'huber')  # kinds of `LOSSES`
+
+def _one_row_each(run):
+    "Whether cross entropy has a row of targets for each sample"
+    return run.setup.loss_kind == 'cross_entropy' and not run.batches.n_classes and len(run.batches.row_sums) > 0
+
+@mismatch(
+    'cross entropy lets the outputs compete',
+    'binary_cross_entropy_with_logits, which takes a sigmoid for each output',
+)
+def cross_entropy_for_several(o, run):
+    if _one_row_each(run) and o.binary and o.y_row_sum > 1.5:
+        return f'up to {o.y_row_sum:.0f} answers of a row are right'
+
+@mismatch(
+    'cross entropy takes each row of targets for probabilities of the classes',
+    'divide each row of targets by its sum, or give the number of the class',
+)
+def rows_of_targets(o, run):
+    if _one_row_each(run) and not .95 < o.y_row_sum < 1.05:
+        return f'the rows of the targets sum to up to {o.y_row_sum:.3g}'
 
 @mismatch(
     'binary cross entropy wants targets from 0 to 1',

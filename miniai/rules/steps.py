@@ -84,7 +84,8 @@ def lr_too_high(run):
     worst, peak = rate.ratio.max(1), np.nanmax(np.where(np.isfinite(run.loss), run.loss, -np.inf))
     over = worst > np.select([rate.batches < 2, rate.batches < 20], AT_THE_START[:2], AT_THE_START[2])
     if not over.any() and not _rose(run, peak, worst): return
-    k = int(np.argmax(over) if over.any() else worst.argmax())
+    k, severity = int(np.argmax(over) if over.any() else worst.argmax()), _severity(run, peak, worst)
+    if severity == 'note' and _lowered(run, int(rate.batches[k])): return
     size = f'{worst[k]:.0%} of' if worst[k] < 10 else f'{worst[k]:,.0f} times'
     went = (f' and rose to {peak:.3g}' if peak > 1.02*run.first else f' and ended at {run.last:.3g}')
     yield Finding(
@@ -93,11 +94,15 @@ def lr_too_high(run):
         rate.names[int(rate.ratio[k].argmax())],
         float(worst[k]),
         rate.curve,
-        _severity(run, peak, worst),
+        severity,
         advice=_FAR_TOO_HIGH if worst[k] > AT_THE_START[0] else steadier(run, 3, int(rate.batches[k])),
     )
 
 _FAR_TOO_HIGH = 'lower the learning rate by far: lr_find() of a Learner tries them all'
+
+def _lowered(run, at):
+    "Whether a later fit had a rate of a third or less, by no schedule"
+    return not run.setup.scheduler and run.lr[-1] < run.lr[at]/3
 
 def _rose(run, peak, worst):
     "Whether the loss rose to twice its start, by large updates; a custom loss may on purpose"

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ANOTHER_SPREAD', 'MIN_SAMPLES', 'MANY_SPREADS', 'ABOUT_LABELS', 'MIN_EPOCHS', 'RISES', 'KNOWN', 'NOT_KNOWN', 'WORSE',
            'MIN_VALID', 'has_few_samples', 'other_scale', 'Labels', 'skill_when_new', 'new_classes', 'lost_classes',
-           'renumbered', 'hit_share', 'inverted', 'unrelated', 'validation_differs', 'validation_curve',
+           'renumbered', 'hit_share', 'inverted', 'unrelated', 'other_shares', 'validation_differs', 'validation_curve',
            'constant_metric', 'metric_curve', 'overfitting', 'skill_gap']
 
 # %% ../../nbs/diagnosis/rules/validation.ipynb #13200004
@@ -130,7 +130,22 @@ def unrelated(o):
             'look at single validation samples with their labels; the order of both must be the same',
         )
 
-ABOUT_LABELS = new_classes, lost_classes, renumbered, inverted, unrelated
+_OTHER_SHARE, _ENOUGH = .1, 100  # of the labels that another class would have to have; of validation samples
+
+def other_shares(o):
+    "Classes that come more often than in training"
+    if not o.counted or o.valid.n < _ENOUGH or not o.seen.sum(): return None
+    here, there = o.valid.labels/o.valid.n, o.seen/o.seen.sum()
+    moved, k = np.abs(here - there).sum()/2, np.abs(here - there).argmax()
+    if moved < _OTHER_SHARE + math.sqrt(len(here)/o.valid.n): return None  # and what chance does
+    return Reason(
+        f'{here[k]:.0%} of its labels are of class {k}, and {there[k]:.0%} of those of the training',
+        'the split is not at random; or a sampler that draws the classes evenly, on purpose',
+        'split at random within each class; if it is meant, read the metrics class by class',
+        'note',
+    )
+
+ABOUT_LABELS = new_classes, lost_classes, renumbered, inverted, unrelated, other_shares
 
 # %% ../../nbs/diagnosis/rules/validation.ipynb #12d00022
 _ONLY_NAN = 'NaN or infinity in the validation data, or a value that training never had, in a log or a division'
@@ -145,7 +160,7 @@ _ONLY_NAN = 'NaN or infinity in the validation data, or a value that training ne
     when='the validation loss alone is NaN; its inputs have another scale; '
     'classes come up that training never shows, or that it has nearly lost; classes are numbered '
     'otherwise; or the model predicts unseen training '
-    'samples better than chance, and validation samples not',
+    'samples better than chance, and validation samples not; a note where the classes come in other shares',
 )
 def validation_differs(run):
     valid, at = run.epochs.valid, run.epochs.valid_at
@@ -171,9 +186,8 @@ def validation_differs(run):
     elif run.last_skill and run.valid_skill:
         labels = Labels(run)
         for reason in filter(None, (question(labels) for question in ABOUT_LABELS)):
-            yield Finding(
-                int(at[0]), reason.evidence, curve=curve, cause=reason.cause, advice=reason.advice
-            )
+            yield Finding(int(at[0]), reason.evidence, None, reason.value, curve, reason.severity,
+                          reason.cause, reason.advice)
             return
 
 def validation_curve(run):
