@@ -158,9 +158,7 @@ class BatchRecord(Callback):
         if not learn.training or not self.looks.due(): return
         if self.looks.n not in self.at[-1:]: self.at.append(self.looks.n)
         self.custom = has_custom_loss(learn)
-        if self.eval_mode is None and any(map(_in_eval_mode, learn.model.modules())):
-            self.eval_mode = self.looks.n
-        self.adapting = self.adapting or [nm for nm, m in learn.model.named_modules() if _adapts(m)]
+        self._note_modes(learn.model)
         x, preds, y = (
             data_input(learn.inputs),
             main_tensor(learn.preds),
@@ -190,6 +188,12 @@ class BatchRecord(Callback):
             self.twice.append(sigmoid_twice(learn.preds, learn.targets[0], learn.loss))
 
 _FEW_ROWS = 4  # which may be the same by chance
+
+# %% ../nbs/diagnosis/05_record.ipynb #05f6039c
+@patch
+def _note_modes(self:BatchRecord, model):
+    if self.eval_mode is None and any(map(_in_eval_mode, model.modules())): self.eval_mode = self.looks.n
+    self.adapting = self.adapting or [nm for nm, m in model.named_modules() if _adapts(m)]
 
 # %% ../nbs/diagnosis/05_record.ipynb #12a00051
 @patch

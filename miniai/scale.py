@@ -182,7 +182,7 @@ class GradAccumCB(Callback):
 def _averaged(decay, *args): return get_ema_multi_avg_fn(decay)(*args)  # which can be pickled
 
 class EMACB(StepCB):
-    "An exponential moving average of the weights, `ema`: what is validated, and left in the model (Polyak, 1992)"
+    "An exponential moving average of the weights, which is validated, and left in the model (Polyak, 1992)"
     single = 'remove one, there is one average'
     needs_whole_weights = True
     keeps = 'ema', '_swapped', '_n', '_own'
@@ -286,7 +286,8 @@ def before_fit(self:MixedPrecision, learn):
     if self._given is None and self._type is torch.float16: self.scaler = torch.amp.GradScaler(kind)
     if self.scaler and learn.opt is None:
         raise TypeError('a gradient scaler scales the steps of learn.opt, and there is none: '
-                        'give the Learner an opt_func, or take MixedPrecision(torch.bfloat16), which needs no scaler')
+                        'give the Learner an opt_func, or take MixedPrecision(torch.bfloat16), '
+                        'which needs none')
     if self.scaler: learn.opt = _Scaled(learn.opt, self.scaler)
 
 @patch

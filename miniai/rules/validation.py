@@ -34,7 +34,8 @@ def other_scale(
     if not np.isfinite([mean, std, mean_v, std_v]).all() or not max(std, std_v) > 0: return None
     far = max(std, std_v) > (MANY_SPREADS if has_few_samples(run) else ANOTHER_SPREAD)*min(std, std_v)
     if far or abs(mean - mean_v) > max(std, std_v) and not has_few_samples(run):
-        return f'inputs of mean {mean_v:.3g} and standard deviation {std_v:.3g}, in training {mean:.3g} and {std:.3g}'
+        here = f'inputs of mean {mean_v:.3g} and standard deviation {std_v:.3g}'
+        return f'{here}, in training {mean:.3g} and {std:.3g}'
 
 # %% ../../nbs/diagnosis/rules/validation.ipynb #13200013
 class Labels:
@@ -148,7 +149,8 @@ def other_shares(o):
 ABOUT_LABELS = new_classes, lost_classes, renumbered, inverted, unrelated, other_shares
 
 # %% ../../nbs/diagnosis/rules/validation.ipynb #12d00022
-_ONLY_NAN = 'NaN or infinity in the validation data, or a value that training never had, in a log or a division'
+_ONLY_NAN = ('NaN or infinity in the validation data, or a value that training never had, '
+             'in a log or a division')
 
 @rule(
     'validation_differs',
