@@ -141,8 +141,8 @@ def _in_eval_mode(m):
 class BatchRecord(Callback):
     "What the training batches give"
     keeps = ('looks', 'losses', 'lrs', 'loss_type', 'inputs', 'targets', 'outputs', 'row_sums', 'labels',
-             'twice', 'at', 'n_classes', 'broadcast', 'pairs', 'equal', 'fed', 'asked', 'eval_mode', 'adapting',
-             'custom')
+             'twice', 'at', 'n_classes', 'broadcast', 'pairs', 'equal', 'fed', 'asked', 'eval_mode', 'began',
+             'adapting', 'custom')
 
     def __init__(self,
         looks,  # `Looks`: which batches are looked at
@@ -151,8 +151,11 @@ class BatchRecord(Callback):
         self.inputs, self.targets, self.outputs, self.row_sums = (Rows(torch.float32) for _ in range(4))
         self.labels, self.twice, self.at, self.n_classes = [], Scalars(), [], None
         self.broadcast, self.eval_mode, self.custom, self.pairs = None, None, False, None
-        self.adapting = []
+        self.began, self.adapting, self._norms = {}, {}, {}
         self.equal, self.fed, self.asked = Scalars(), {}, {}
+
+    def before_fit(self, learn):
+        self._norms = {nm: m for nm, m in learn.model.named_modules() if _frozen_norm(m)}
 
     def after_predict(self, learn):
         if not learn.training or not self.looks.due(): return
@@ -192,8 +195,15 @@ _FEW_ROWS = 4  # which may be the same by chance
 # %% ../nbs/diagnosis/05_record.ipynb #05f6039c
 @patch
 def _note_modes(self:BatchRecord, model):
+    "Layers in evaluation mode; how far the statistics of frozen batch norms have moved, in old standard deviations"
     if self.eval_mode is None and any(map(_in_eval_mode, model.modules())): self.eval_mode = self.looks.n
-    self.adapting = self.adapting or [nm for nm, m in model.named_modules() if _adapts(m)]
+    for nm, m in self._norms.items():
+        if _adapts(m): self.adapting[nm] = _moved(m, *self.began.setdefault(nm, _statistics(m)))
+
+def _statistics(m): return m.running_mean.clone(), (m.running_var + m.eps).sqrt()
+def _moved(m, mean, std):
+    mean_now, std_now = _statistics(m)
+    return torch.maximum(((mean_now - mean).abs()/std).mean(), (std_now/std - 1).abs().mean())
 
 # %% ../nbs/diagnosis/05_record.ipynb #12a00051
 @patch
@@ -304,7 +314,7 @@ def part(self: BatchRecord) -> Batches:
         pairs=self.pairs,
         equal=self.equal.tensor().numpy() > 0,
         eval_mode=self.eval_mode,
-        adapting=self.adapting,
+        adapting={nm: float(o) for nm, o in self.adapting.items()},
     )
 
 # %% ../nbs/diagnosis/05_record.ipynb #295ed11e

@@ -141,7 +141,7 @@ class Batches:
     pairs: tuple = None  # shapes whose arithmetic gave a value for each pair of samples
     equal: np.ndarray = _none()  # (looks,) bool: whether all rows of the inputs were the same
     eval_mode: int = None  # first batch with a dropout or batch norm layer in evaluation mode
-    adapting: list = field(default_factory=list)  # batch norms whose weights are frozen, in training mode
+    adapting: dict = field(default_factory=dict)  # frozen batch norms in training mode: how far they moved
     reshapes: list = field(
         default_factory=list
     )  # (shape before, shape after, place) of those that mix dimensions
