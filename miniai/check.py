@@ -12,7 +12,7 @@ import miniai.checks.mixing, miniai.checks.batches, miniai.checks.memorise
 import torch
 from .ask import sigmoid_twice
 from .bench import Bench
-from .core import keep_random, patch
+from .core import keep_random, keep_state, patch
 from .learner import Learner
 from .verdicts import CHECKS, Check, Verdict, Verdicts, fail, ok, skip, verdict
 
@@ -42,7 +42,7 @@ def _verdict(check, learn, before):
 def check(self:Learner)->Verdicts:
     "Try out on copies, with one batch, what goes wrong before training; the Learner is left as it was"
     res = Verdicts()
-    with keep_random(), torch.enable_grad():
+    with keep_random(), keep_state(self.loss_func), torch.enable_grad():
         for o in CHECKS.values():
             res.append(_verdict(o, self, res))
             if res[-1].stop and res[-1].ok is False: break  # the rest would be consequences

@@ -601,7 +601,7 @@ def _read_safetensors(path):
 
 @patch
 def load(self:Learner,
-    path,  # of a file that `save` has written, or of a checkpoint
+    path,  # of `save`, or best.ckpt: what was validated; of another checkpoint: what training goes on with
 ):
     "Read weights and buffers into the model; those of another model are refused, with the layers that differ"
     if is_sharded(self.model):

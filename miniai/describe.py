@@ -49,6 +49,7 @@ _SHOWN = '\n\nParameters:\n'
 def _with_parameters(o, f):
     doc = o.__doc__ or ''
     if _SHOWN in doc: return doc  # it has them
+    if not doc and (inspect.getcomments(f) or '').startswith('# %%'): return 'Without a description of its own.'
     lines = [f'    {nm}: {comment}' for nm, comment in parameters_of(f).items() if comment]
     return f"{doc}{_SHOWN}{chr(10).join(lines)}" if doc and lines else o.__doc__
 

@@ -71,7 +71,7 @@ _WORDS_ELSEWHERE = _by_word({  # arguments and attributes
     'precision fp16 to_fp16': 'cbs=[MixedPrecision()]', 'verbose': 'cbs=[ProgressCB()]',
     'gradient_clip_val': 'cbs=[ClipGradCB(…)]', 'accumulate_grad_batches': 'cbs=[GradAccumCB(…)]',
     'train': 'fit', 'validate test': 'evaluate', 'export': 'save', 'compile': 'cbs=[CompileCB()]',
-    'recorder history': 'learn.metrics.rows', 'fine_tune': 'freeze(), fit, unfreeze(), fit',
+    'recorder history': 'learn.metrics.rows', 'fine_tune': 'freeze(), fit, unfreeze(), fit', 'freeze_to': 'freeze(names)',
     'predict_proba': 'get_preds(x).softmax(1)', 'show_results': 'get_preds, and show_images or show_worst'})
 
 def ours(
@@ -214,6 +214,9 @@ def _about_layer(nm, m, args):
     layer = text if len(text) < _ONE_LINE and '\n' not in text else type_name(m)
     return f'; there, {nm}: {layer} {_was_given(args)}'
 
+_NESTED = ('the batch holds the inputs in one list: let the data set give them one by one, as (a, b, y), with '
+           'n_inp=2; or write a subclass of TrainLearner whose predict takes them apart')
+
 def about_forward(
     e,       # exception
     model,   # the model that was called
@@ -228,6 +231,7 @@ def about_forward(
     says = f'{type_name(model)} {_was_given(inputs)}'
     if weight is not None: says += f' and has weights of {_dtype(weight)}'
     if calls and calls[-1][0]: says += _about_layer(*calls[-1])
+    if len(inputs) == 1 and isinstance(inputs[0], (list, tuple)): return f'{says}; {_NESTED}'
     remedy = next((o for pat, o in TORCH_SAYS.items() if re.search(pat, str(e))), '')
     if not remedy: return says
     return f'{says}; {remedy}'.format(n=len(inputs) + 1, dtype=weight.dtype if weight is not None else None)
@@ -249,7 +253,9 @@ def target_remedy(
 )->str:
     "What to do where `y` has not the shape or the type that goes with `preds`; '' if that can't be known"
     if not all(isinstance(o, torch.Tensor) for o in (preds, y)) or preds.ndim < 2: return ''
-    return _as_numbers(preds, y) if preds.shape[1] == 1 else _as_labels(preds, y)
+    if preds.shape[1] == 1: return _as_numbers(preds, y)
+    if y.shape != preds.shape or y.is_floating_point(): return _as_labels(preds, y)
+    return '; targets of this loss are numbers: y.float()'
 
 def _as_numbers(preds, y):
     calls = '.unsqueeze(1)'*(y.ndim == preds.ndim - 1) + '.float()'*(not y.is_floating_point())

@@ -28,6 +28,7 @@ _all_ = ['Callback', 'CancelBatchException', 'CancelEpochException', 'CancelFitE
 # %% ../nbs/loop/06_learner.ipynb #dd59b4e9
 class Learner(Loop):
     "`Loop` with guards: misuse is refused before training, errors name their place, a fit restores its changes"
+    trial = False      # True: a copy, on which a tool tries something
     loss_scale = None  # what the gradients of a batch are multiplied by: callbacks that do so say it here
     @functools.wraps(Loop.__init__)
     def __init__(self, *args, **kwargs):
@@ -498,7 +499,9 @@ class TrainLearner(Learner):
         super().__init__(model, dls, loss_func, lr, cbs, opt_func, **others)
         self.n_inp = n_inp
 
-    def predict(self): self.preds = self.model(*self.inputs)
+    def predict(self, *data):
+        if data: self._announce('predict', *data)  # which says how predictions are made
+        self.preds = self.model(*self.inputs)
     def get_loss(self): self.loss = self.loss_func(self.preds, *self.targets)
     def backward(self): self.loss.backward()
     def step(self): self.opt.step()

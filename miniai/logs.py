@@ -188,6 +188,9 @@ class Monitor:
         if metrics is None:
             raise ValueError(f'monitor={self.name!r} is a column of a MetricsCB, and there is none: '
                              'put one into cbs')
+        plain = re.sub('^(val|valid|validation)_', '', self.name)
+        if self.name not in metrics.columns and plain in metrics.columns:
+            raise ValueError(f"monitor={self.name!r}: what is watched is measured in validation: write {plain!r}")
         if self.name not in metrics.columns:
             raise ValueError(f"monitor={self.name!r}: MetricsCB measures {', '.join(metrics.columns)}. "
                              "What learn.log will give is announced as MetricsCB(logs='…')")
@@ -257,7 +260,7 @@ def row(self:EarlyStopCB, learn, row):
 
 @patch
 def after_fit(self:EarlyStopCB, learn):
-    if self._validated: return
+    if self._validated or not self._trained: return  # or the run was complete already
     warnings.warn('EarlyStopCB could not stop the fit: nothing was validated', stacklevel=2)
 
 def _copy(v): return v.detach().clone() if isinstance(v, torch.Tensor) else v

@@ -10,7 +10,7 @@ import math, time, warnings
 from collections.abc import Mapping
 import torch
 import miniai.core as core
-from .core import Scalars, batch_size, cat_nested, listify, map_nested, note, patch, tensors_of, to_device
+from .core import Scalars, batch_size, cat_nested, is_looking, listify, map_nested, note, patch, tensors_of, to_device
 from .learner import ORDER, Callback, Learner, parts_of, shape_of
 from .world import is_main
 
@@ -250,7 +250,8 @@ class Logged:
 def log(self:Learner,
     **values,  # numbers of this batch, each a mean over its samples
 ):
-    "Make columns of the epoch's row: from anywhere between `predict` and `after_batch`"
+    "Make columns of the epoch's row: from anywhere between `predict` and `after_batch`, each batch once"
+    if is_looking() and (not self.trial or vars(self).get('metrics') not in self.cbs): return
     if not hasattr(self, 'metrics'):
         raise ValueError('learn.log makes columns in the rows of a MetricsCB, and there is none: '
                          'put one into cbs')
@@ -312,7 +313,7 @@ class MetricsCB(Callback):
         for nm in listify(logs): self.logged.means[_checked(nm, self.metrics)] = SampleMean()
         self.rows, self.quiet, self.row = [], quiet, None  # row: of this epoch, once there is one
 
-    def before_fit(self, learn): learn.metrics, self._header = self, True
+    def before_fit(self, learn): learn.metrics, self._header = self, None
 
     def before_epoch(self, learn):
         for m in (*self.all_metrics.values(), self.logged): m.reset()
@@ -405,6 +406,7 @@ def _add_row(self:MetricsCB, learn, **more):
 def _say_nan(self:MetricsCB):
     "A warning for a metric that is NaN though the loss is none"
     row = self.row
+    if 'partial' in row: return  # perhaps it is the metric itself that ended the epoch
     bad = [nm for nm in self.metrics if isinstance(row.get(nm), float) and math.isnan(row[nm])]
     if not bad or not math.isfinite(row['loss']): return
     warnings.warn(f"the metric {bad[0]} is NaN in epoch {row['epoch']} ({row['phase']}), and the loss is not: "
@@ -412,6 +414,7 @@ def _say_nan(self:MetricsCB):
 
 @patch
 def _log(self:MetricsCB, d):  # a row as texts, by column; a subclass may override it
-    if self._header: print(row_text(d, header=True))
+    columns = [*d][:len(d) - ('partial' in d)]
+    if self._header != columns: print(row_text(d, header=True))  # also where there is another one
     print(row_text(d))
-    self._header = False
+    self._header = columns

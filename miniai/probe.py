@@ -39,7 +39,7 @@ def probe(
 )->Learner:
     "A copy of a Learner to try something on, with copies of all that trains, and of callbacks for tools"
     res = copy.copy(learn)
-    res.state = None
+    res.state, res.trial = None, True
     memo = {id(learn): res, id(learn.dls): learn.dls}
     res.model = copied(learn.model, memo)
     res.loss_func = copied(learn.loss_func, memo)
@@ -206,6 +206,10 @@ def _loader_of(data, bs, learn, caller='get_preds'):
     elif isinstance(data, type) or not hasattr(data, '__iter__'):
         raise TypeError(f'{caller}({data!r}): give inputs, '
                         'as a tensor with a row for each sample, a data set, or a loader')
+    elif isinstance(data, list) and data and not isinstance(data[0], (torch.Tensor, tuple, list, Mapping)):
+        raise TypeError(f'{caller} of a list that holds a {type(data[0]).__name__}: make a tensor of it')
+    elif isinstance(data, list) and data and isinstance(data[0], list) and not isinstance(data[0][0], torch.Tensor):
+        raise TypeError(f'{caller} of a list of lists: make a tensor of it, torch.tensor(data)')
     elif _are_samples(data, learn):
         raise TypeError(f'{caller} of a list of samples: put them together, torch.stack(samples); '
                         'a list holds batches')
@@ -234,6 +238,7 @@ def evaluate(self:Learner,
     cbs=None,    # further callbacks: one or several
 )->dict:
     "Loss, and the metrics of the Learner's `MetricsCB`, over data with targets, as a row"
+    if not isinstance(bs, int): raise TypeError('evaluate takes inputs and targets together: evaluate((x, y))')
     dl = self.loader(False) if data is None else _loader_of(data, bs, self, 'evaluate')
     own = next((cb.metrics for cb in self.cbs if isinstance(cb, MetricsCB)), {})
     measures, copy = MetricsCB(quiet=True, **copied(own)), probe(self)

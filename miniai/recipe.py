@@ -6,7 +6,7 @@
 __all__ = ['recipes', 'named', 'main']
 
 # %% ../nbs/keeping/recipe.ipynb #7ec00004
-import json, sys
+import json, re, sys
 from importlib import resources
 
 # %% ../nbs/keeping/recipe.ipynb #7ec00006
@@ -19,9 +19,10 @@ def named(
     titles,     # of all recipes
 )->str:
     "The one title that has these words, or a ValueError that says which have"
-    def begins(title): return title.lower().removeprefix('a ').removeprefix('an ').startswith(words.lower())
+    def plain(s): return re.sub('[^a-z0-9]', '', re.sub('^an? ', '', s.lower()))
+    def begins(title): return plain(title).startswith(plain(words))
     if words in titles: return words
-    found = [o for o in titles if words.lower() in o.lower()]
+    found = [o for o in titles if plain(words) in plain(o)]
     begun = [o for o in found if begins(o)]
     if len(found) == 1 or len(begun) == 1: return (begun or found)[0]
     if found: raise ValueError(f"{words!r} could be {', or '.join(found)}")
@@ -37,3 +38,5 @@ def main(
     try: title = named(words, found)
     except ValueError as e: sys.exit(str(e))
     print(f'# {title}, a recipe of miniai\n{found[title]}')
+
+if __name__ == '__main__' and __spec__: main()  # python -m miniai.recipe

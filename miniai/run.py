@@ -142,6 +142,7 @@ class Batches:
     equal: np.ndarray = _none()  # (looks,) bool: whether all rows of the inputs were the same
     eval_mode: int = None  # first batch with a dropout or batch norm layer in evaluation mode
     adapting: dict = field(default_factory=dict)  # frozen batch norms in training mode: how far they moved
+    placeholders: tuple = ()  # (column, value, share) of a table: values far outside of all others
     reshapes: list = field(
         default_factory=list
     )  # (shape before, shape after, place) of those that mix dimensions

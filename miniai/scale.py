@@ -12,19 +12,22 @@ from numbers import Real
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from .core import copied, device_of, keep_random, length, map_nested, patch, step_hooks
+from .core import copied, device_of, is_looking, keep_random, keep_state, length, map_nested, patch, step_hooks
 from .learner import ORDER, Callback, TrainCB
 
 # %% ../nbs/keeping/04_scale.ipynb #21a00007
 class StepCB(Callback):
     "A callback whose `stepping(opt)` and `stepped(opt)` are called at each step that the optimizer takes"
     keeps = ()
+    _opt, _handles, _steps = None, (), 0
     def before_fit(self, learn):
-        followed = getattr(self, '_opt', None)
+        if learn.opt is None and is_looking(): return  # a tool that takes no step
+        followed = self._opt
         self._handles = []  # those of an outer fit are its own: it gets them back
         if learn.opt is not followed: self._follow(learn)
     def before_batch(self, learn):
-        if learn.training and learn.opt is not self._opt: self._follow(learn)  # it was replaced
+        replaced = learn.opt is not self._opt and not (learn.opt is None and is_looking())
+        if learn.training and replaced: self._follow(learn)
     def _follow(self, learn):
         self._leave()
         self._opt, self._steps = learn.opt, 0
@@ -44,7 +47,7 @@ class StepCB(Callback):
                       'than in its `step`', stacklevel=2)
     def cleanup_fit(self, learn): self._leave()
     def _leave(self):
-        for h in getattr(self, '_handles', None) or (): h.remove()
+        for h in self._handles or (): h.remove()
         self._handles, self._opt = [], None
 
 # %% ../nbs/keeping/04_scale.ipynb #21a00009
@@ -123,7 +126,7 @@ def _loss_of(learn, n, part):
     "The loss of a part of the batch; None if it can't be computed"
     def cut(o): return map_nested(lambda t: t[part] if t.ndim and len(t) == n else t, o)
     try:
-        with keep_random(), torch.no_grad():
+        with keep_random(), keep_state(learn.loss_func), torch.no_grad():
             return float(copied(learn.loss_func)(cut(learn.preds), *cut(learn.targets)))
     except Exception: return None
 
@@ -142,18 +145,21 @@ class GradAccumCB(Callback):
         self.n, self._gate, self._reduction = n, None, None
 
     def before_fit(self, learn):
+        self._gate = None
+        if learn.opt is None and is_looking(): return  # a tool that takes no step
         if not hasattr(learn.opt, 'param_groups'):
             raise TypeError('GradAccumCB divides the gradients of an optimizer with param_groups, and this one '
                             f'is {type(learn.opt).__name__}: give the Learner an opt_func')
         self._gate = learn.opt = _Gate(learn.opt)
     def due(self, learn): return (learn.iter + 1) % self.n == 0 or learn.iter + 1 == length(learn.dl)
     def before_epoch(self, learn):
+        if self._gate is None: return
         if self._gate.n: self._gate.optimizer.zero_grad()  # of an epoch that was cancelled
         self._gate.n = 0
     def before_batch(self, learn):
-        if learn.opt is not self._gate: self._gate = learn.opt = _Gate(learn.opt)  # it was replaced
+        if self._gate and learn.opt is not self._gate: self._gate = learn.opt = _Gate(learn.opt)  # it was replaced
     def after_loss(self, learn):
-        if not learn.training: return
+        if not learn.training or self._gate is None: return
         share = getattr(learn.state, 'share', None)  # several processes share a batch
         if self._reduction is None: self._note_reduction(learn)
         self._gate.open = self.due(learn)
@@ -172,7 +178,7 @@ class GradAccumCB(Callback):
                           'ignored or weighted: several batches are weighed by their samples, '
                           'which one large batch would not be', stacklevel=2)
     def after_epoch(self, learn):  # a loader without a length
-        if not learn.training or not self._gate.n: return
+        if not learn.training or not self._gate or not self._gate.n: return
         self._gate.open = True
         self._gate.step()
         self._gate.zero_grad()

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TOO_WIDE', 'TOO_NARROW', 'FAR_FROM_ZERO', 'WIDEST_COLUMN', 'MOSTLY_ZEROS', 'TOO_LARGE', 'DEVIATIONS', 'EXCESS',
            'MIN_BATCHES', 'MIN_LABELS', 'unnormalised_input', 'input_curve', 'unnormalised_targets', 'target_curve',
-           'same_samples', 'unshuffled', 'chi_square', 'label_curve']
+           'placeholders', 'same_samples', 'unshuffled', 'chi_square', 'label_curve']
 
 # %% ../../nbs/diagnosis/rules/data.ipynb #12d00004
 import math
@@ -107,6 +107,23 @@ def target_curve(run):
         'RMS',
         log=True,
     )
+
+# %% ../../nbs/diagnosis/rules/data.ipynb #d5e00712
+@rule(
+    'placeholders',
+    'warning',
+    'a number that stands for a missing value, as -999, is taken for a measurement',
+    'set it to NaN before mean and standard deviation are computed, then impute it; a further column '
+    'may say where it was missing',
+    fact=True,
+    stage='data',
+    when='in a column of a table one value comes up eight times or more, ten interquartile ranges away from all others; '
+         'a note as long as the model learns',
+)
+def placeholders(run):
+    for column, value, share in run.batches.placeholders:
+        seen = f'column {column} is {value:.4g} in {share:.1%} of the rows, far from all its other values'
+        yield Finding(0, seen, None, share, loss_curve(run), milder('warning', run.learns))
 
 # %% ../../nbs/diagnosis/rules/data.ipynb #d5e00702
 _MOSTLY = .5  # of the batches that are looked at

@@ -54,7 +54,7 @@ _LONG, _UP, _TIMES = 50, .5, 5  # batches; share of the highest rate that is pla
 
 def _never_up(run):
     "A warm-up that is as long as the run, or stepped too seldom, as OneCycleLR once an epoch"
-    if len(run.lr) < _LONG: return
+    if len(run.lr) < _LONG or np.isnan(run.lr).all(): return
     top, planned = np.nanmax(run.lr), run.setup.max_lr
     if planned is None:
         if not (np.diff(run.lr) >= 0).all() or run.lr[-1] < _TIMES*max(run.lr[len(run.lr)//10], 1e-30): return
