@@ -215,7 +215,8 @@ def _check_folder(self:CheckpointCB, begins=False):
 @patch
 def _refuse_folder(self:CheckpointCB, nm):
     raise ValueError(f'{self.folder} holds checkpoints of another run, as {nm}: resume it with '
-                     f'fit(…, resume={str(self.folder)!r}), give this run its own folder, or delete the other with overwrite=True')
+                     f'fit(…, resume={str(self.folder)!r}), give this run its own folder, '
+                     'or delete the other with overwrite=True')
 
 @patch
 def _check_monitor(self:CheckpointCB, learn):

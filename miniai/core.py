@@ -141,7 +141,8 @@ class keep_state:
         self.holder = getattr(f, '__self__', None if isinstance(f, FunctionType) else f)
         self.f = getattr(f, '__func__', f)
     def __enter__(self):
-        code, held = getattr(self.f, '__code__', None), [vars(self.holder)] if hasattr(self.holder, '__dict__') else []
+        code = getattr(self.f, '__code__', None)
+        held = [vars(self.holder)] if hasattr(self.holder, '__dict__') else []
         names = code.co_names if code else ()
         scope = getattr(self.f, '__globals__', {})
         self.kept = [(d, {k: v for k, v in d.items() if isinstance(v, _NUMBERS)}) for d in held]
@@ -605,7 +606,8 @@ def clean_tb():
     "Forget the last error, whose traceback keeps the variables of all its frames alive"
     for nm in ('last_exc', 'last_value', 'last_traceback', 'last_type'):
         kept = sys.__dict__.pop(nm, None)
-        tb = kept.__traceback__ if isinstance(kept, BaseException) else kept if nm == 'last_traceback' else None
+        tb = kept if nm == 'last_traceback' else None
+        if isinstance(kept, BaseException): tb = kept.__traceback__
         traceback.clear_frames(tb)
 
 def clean_ipython_hist():

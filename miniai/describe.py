@@ -34,7 +34,7 @@ def _own_comments(f):
 def parameters_of(
     f,  # function, or a class, whose `__init__` it is then
 )->dict:
-    "The comment of each parameter, by name; '' where there is none. Those of a base class, or of what is wrapped, fill gaps"
+    "The comment of each parameter, by name, or of that of a base class, or of what is wrapped; '' for none"
     of_class = isinstance(f, type)
     known = [vars(c)['__init__'] for c in f.__mro__ if '__init__' in vars(c)] if of_class else [f]
     known += [o.__wrapped__ for o in known if hasattr(o, '__wrapped__')]
@@ -49,7 +49,8 @@ _SHOWN = '\n\nParameters:\n'
 def _with_parameters(o, f):
     doc = o.__doc__ or ''
     if _SHOWN in doc: return doc  # it has them
-    if not doc and (inspect.getcomments(f) or '').startswith('# %%'): return 'Without a description of its own.'
+    own = inspect.getcomments(f) or ''  # nbdev's line above a cell is no description
+    if not doc and own.startswith('# %%'): return 'Without a description of its own.'
     lines = [f'    {nm}: {comment}' for nm, comment in parameters_of(f).items() if comment]
     return f"{doc}{_SHOWN}{chr(10).join(lines)}" if doc and lines else o.__doc__
 
@@ -57,11 +58,12 @@ def describe(
     objects,        # functions and classes; anything else is passed over
     package=None,   # only those of this package, and of a class the methods that it has from there; None: all
 ):
-    "Append the comments of their parameters to the documentation of functions, classes, and their public methods"
+    "Append the comments of their parameters to what functions, classes and public methods say of themselves"
     def ours(o): return package is None or getattr(o, '__module__', '').split('.')[0] == package
     for o in filter(ours, objects):
         if isinstance(o, FunctionType): o.__doc__ = _with_parameters(o, o)
         if not isinstance(o, type): continue
-        describe([f for nm, f in vars(o).items() if isinstance(f, FunctionType) and not nm.startswith('_')], package)
+        methods = [f for nm, f in vars(o).items() if isinstance(f, FunctionType) and not nm.startswith('_')]
+        describe(methods, package)
         try: o.__doc__ = _with_parameters(o, o)
         except (AttributeError, TypeError, ValueError): pass  # a class that Python wrote

@@ -71,7 +71,8 @@ _WORDS_ELSEWHERE = _by_word({  # arguments and attributes
     'precision fp16 to_fp16': 'cbs=[MixedPrecision()]', 'verbose': 'cbs=[ProgressCB()]',
     'gradient_clip_val': 'cbs=[ClipGradCB(…)]', 'accumulate_grad_batches': 'cbs=[GradAccumCB(…)]',
     'train': 'fit', 'validate test': 'evaluate', 'export': 'save', 'compile': 'cbs=[CompileCB()]',
-    'recorder history': 'learn.metrics.rows', 'fine_tune': 'freeze(), fit, unfreeze(), fit', 'freeze_to': 'freeze(names)',
+    'recorder history': 'learn.metrics.rows', 'fine_tune': 'freeze(), fit, unfreeze(), fit',
+    'freeze_to': 'freeze(names)',
     'predict_proba': 'get_preds(x).softmax(1)', 'show_results': 'get_preds, and show_images or show_worst'})
 
 def ours(
@@ -214,8 +215,12 @@ def _about_layer(nm, m, args):
     layer = text if len(text) < _ONE_LINE and '\n' not in text else type_name(m)
     return f'; there, {nm}: {layer} {_was_given(args)}'
 
-_NESTED = ('the batch holds the inputs in one list: let the data set give them one by one, as (a, b, y), with '
-           'n_inp=2; or write a subclass of TrainLearner whose predict takes them apart')
+_NESTED = ('the batch holds the inputs in one list: let the data set give them one by one, as (a, b, y), '
+           'with n_inp=2; or write a subclass of TrainLearner whose predict takes them apart')
+
+def _remedy(e, inputs):
+    if len(inputs) == 1 and isinstance(inputs[0], (list, tuple)): return _NESTED
+    return next((o for pat, o in TORCH_SAYS.items() if re.search(pat, str(e))), '')
 
 def about_forward(
     e,       # exception
@@ -231,9 +236,7 @@ def about_forward(
     says = f'{type_name(model)} {_was_given(inputs)}'
     if weight is not None: says += f' and has weights of {_dtype(weight)}'
     if calls and calls[-1][0]: says += _about_layer(*calls[-1])
-    if len(inputs) == 1 and isinstance(inputs[0], (list, tuple)): return f'{says}; {_NESTED}'
-    remedy = next((o for pat, o in TORCH_SAYS.items() if re.search(pat, str(e))), '')
-    if not remedy: return says
+    if not (remedy := _remedy(e, inputs)): return says
     return f'{says}; {remedy}'.format(n=len(inputs) + 1, dtype=weight.dtype if weight is not None else None)
 
 # %% ../nbs/loop/05_errors.ipynb #1b5e77c0
@@ -338,8 +341,8 @@ ABOUT = {'predict':  about_predict,
          'step':     lambda e, o: about_step(e, o.opt)}
 
 _NO_GRADIENT = 'does not require grad'  # in PyTorch's message
-_IN_VALIDATION = ('validation runs without gradients: what a loss or a model differentiates by itself, as the '
-                  'residual of an equation or a gradient penalty, belongs into `with torch.enable_grad():`')
+_IN_VALIDATION = ('validation runs without gradients: what a loss or a model differentiates by itself, '
+                  'as the residual of an equation or a gradient penalty, belongs into `with torch.enable_grad():`')
 
 def _says(e, learn, event):
     validates = event in ('predict', 'get_loss') and getattr(learn, 'training', True) is False

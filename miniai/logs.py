@@ -190,7 +190,8 @@ class Monitor:
                              'put one into cbs')
         plain = re.sub('^(val|valid|validation)_', '', self.name)
         if self.name not in metrics.columns and plain in metrics.columns:
-            raise ValueError(f"monitor={self.name!r}: what is watched is measured in validation: write {plain!r}")
+            raise ValueError(f"monitor={self.name!r}: what is watched is measured in validation: "
+                             f"write {plain!r}")
         if self.name not in metrics.columns:
             raise ValueError(f"monitor={self.name!r}: MetricsCB measures {', '.join(metrics.columns)}. "
                              "What learn.log will give is announced as MetricsCB(logs='…')")

@@ -409,7 +409,8 @@ def _say_nan(self:MetricsCB):
     if 'partial' in row: return  # perhaps it is the metric itself that ended the epoch
     bad = [nm for nm in self.metrics if isinstance(row.get(nm), float) and math.isnan(row[nm])]
     if not bad or not math.isfinite(row['loss']): return
-    warnings.warn(f"the metric {bad[0]} is NaN in epoch {row['epoch']} ({row['phase']}), and the loss is not: "
+    where = f"in epoch {row['epoch']} ({row['phase']})"
+    warnings.warn(f'the metric {bad[0]} is NaN {where}, and the loss is not: '
                   'does it divide by zero, as a recall where no sample is of the class?', stacklevel=2)
 
 @patch

@@ -196,25 +196,31 @@ def _is_data_set(data):
     by_number = hasattr(data, '__getitem__') and hasattr(data, '__len__') and not hasattr(data, '__iter__')
     return isinstance(data, Dataset) or by_number and not isinstance(data, type)
 
+def _converted(data, dtype):
+    "Arrays and data frames as tensors, also within a tuple or a dict"
+    if isinstance(data, tuple): return tuple(_as_tensor(o, dtype) for o in data)
+    if isinstance(data, Mapping): return {nm: _as_tensor(o, dtype) for nm, o in data.items()}
+    return _as_tensor(data, dtype)
+
+def _wrong(data, learn):
+    "Why something holds no batches; '' if it may"
+    if isinstance(data, type) or not hasattr(data, '__iter__'):
+        return (f'({data!r}): give inputs, as a tensor with a row for each sample, a data set, or a loader')
+    if _are_samples(data, learn):
+        return ' of a list of samples: put them together, torch.stack(samples); a list holds batches'
+    first = data[0] if isinstance(data, list) and data else None
+    if isinstance(first, list) and first and not isinstance(first[0], torch.Tensor):
+        return ' of a list of lists: make a tensor of it, torch.tensor(data)'
+    known = first is None or isinstance(first, (torch.Tensor, tuple, list, Mapping))
+    return '' if known else f' of a list that holds a {type(first).__name__}: make a tensor of it'
+
 def _loader_of(data, bs, learn, caller='get_preds'):
-    dtype = next((p.dtype for p in learn.model.parameters()), None)
-    if isinstance(data, tuple): data = tuple(_as_tensor(o, dtype) for o in data)
-    elif isinstance(data, Mapping): data = {nm: _as_tensor(o, dtype) for nm, o in data.items()}
-    else: data = _as_tensor(data, dtype)
+    data = _converted(data, next((p.dtype for p in learn.model.parameters()), None))
     if _is_data_set(data): return DataLoader(data, bs)
     if isinstance(data, (torch.Tensor, Mapping)): data = data,
-    elif isinstance(data, type) or not hasattr(data, '__iter__'):
-        raise TypeError(f'{caller}({data!r}): give inputs, '
-                        'as a tensor with a row for each sample, a data set, or a loader')
-    elif isinstance(data, list) and data and not isinstance(data[0], (torch.Tensor, tuple, list, Mapping)):
-        raise TypeError(f'{caller} of a list that holds a {type(data[0]).__name__}: make a tensor of it')
-    elif isinstance(data, list) and data and isinstance(data[0], list) and not isinstance(data[0][0], torch.Tensor):
-        raise TypeError(f'{caller} of a list of lists: make a tensor of it, torch.tensor(data)')
-    elif _are_samples(data, learn):
-        raise TypeError(f'{caller} of a list of samples: put them together, torch.stack(samples); '
-                        'a list holds batches')
-    elif not isinstance(data, tuple): return data
-    return TensorLoader(*data, bs=bs)
+    if isinstance(data, tuple): return TensorLoader(*data, bs=bs)
+    if wrong := _wrong(data, learn): raise TypeError(f'{caller}{wrong}')
+    return data
 
 @patch
 def get_preds(self:Learner,
@@ -238,7 +244,8 @@ def evaluate(self:Learner,
     cbs=None,    # further callbacks: one or several
 )->dict:
     "Loss, and the metrics of the Learner's `MetricsCB`, over data with targets, as a row"
-    if not isinstance(bs, int): raise TypeError('evaluate takes inputs and targets together: evaluate((x, y))')
+    if not isinstance(bs, int):
+        raise TypeError('evaluate takes inputs and targets together: evaluate((x, y))')
     dl = self.loader(False) if data is None else _loader_of(data, bs, self, 'evaluate')
     own = next((cb.metrics for cb in self.cbs if isinstance(cb, MetricsCB)), {})
     measures, copy = MetricsCB(quiet=True, **copied(own)), probe(self)

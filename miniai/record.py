@@ -128,8 +128,8 @@ def has_custom_loss(
     return not (has_custom_step(learn) or is_builtin_loss(learn.loss_func))
 
 # %% ../nbs/diagnosis/05_record.ipynb #05f603b1
-MAX_ROWS, MAX_COLUMNS = 1024, 256  # of a table that are kept
-_APART, _OFTEN = 10, 8             # interquartile ranges between the value and all others; times that it comes up
+MAX_ROWS, MAX_COLUMNS = 1024, 256  # of a table, that are kept
+_APART, _OFTEN = 10, 8  # interquartile ranges between the value and all others; how often it comes up
 
 def placeholders(
     rows,  # (n, k) of a table
@@ -216,7 +216,7 @@ _FEW_ROWS = 4  # which may be the same by chance
 # %% ../nbs/diagnosis/05_record.ipynb #05f6039c
 @patch
 def _note_modes(self:BatchRecord, model):
-    "Layers in evaluation mode; how far the statistics of frozen batch norms have moved, in old standard deviations"
+    "Layers in evaluation mode; how far statistics of frozen batch norms moved, in old standard deviations"
     if self.eval_mode is None and any(map(_in_eval_mode, model.modules())): self.eval_mode = self.looks.n
     for nm, m in self._norms.items():
         if _adapts(m): self.adapting[nm] = _moved(m, *self.began.setdefault(nm, _statistics(m)))

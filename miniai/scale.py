@@ -157,7 +157,8 @@ class GradAccumCB(Callback):
         if self._gate.n: self._gate.optimizer.zero_grad()  # of an epoch that was cancelled
         self._gate.n = 0
     def before_batch(self, learn):
-        if self._gate and learn.opt is not self._gate: self._gate = learn.opt = _Gate(learn.opt)  # it was replaced
+        replaced = self._gate and learn.opt is not self._gate
+        if replaced: self._gate = learn.opt = _Gate(learn.opt)
     def after_loss(self, learn):
         if not learn.training or self._gate is None: return
         share = getattr(learn.state, 'share', None)  # several processes share a batch

@@ -25,7 +25,8 @@ def warn_if_apart():
     n = os.environ.get('WORLD_SIZE', '1')
     if world()[1] > 1 or not n.isdigit() or int(n) < 2: return
     warnings.warn(f'{n} processes were started, and each trains a model of its own: '
-                  'put AccelerateCB() into cbs, or begin with torch.distributed.init_process_group', stacklevel=3)
+                  'put AccelerateCB() into cbs, or begin with torch.distributed.init_process_group',
+                  stacklevel=3)
 
 # %% ../nbs/loop/world.ipynb #00d00009
 ANOTHER_ENDED = ('miniai: one of several processes, which fails here when another has ended: '

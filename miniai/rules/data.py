@@ -117,8 +117,8 @@ def target_curve(run):
     'may say where it was missing',
     fact=True,
     stage='data',
-    when='in a column of a table one value comes up eight times or more, ten interquartile ranges away from all others; '
-         'a note as long as the model learns',
+    when='in a column of a table one value comes up eight times or more, ten interquartile ranges away '
+         'from all others; a note as long as the model learns',
 )
 def placeholders(run):
     for column, value, share in run.batches.placeholders:
