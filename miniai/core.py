@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['def_device', 'set_seed', 'random_states', 'set_random_states', 'keep_random', 'is_looking', 'Training', 'device_of',
            'keep_modes', 'keep_state', 'map_nested', 'tensors_of', 'to_device', 'to_cpu', 'cat_nested', 'main_tensor',
-           'split_batch', 'batch_size', 'length', 'listify', 'Scalars', 'ModelRef', 'is_wrapped', 'note', 'write_whole',
-           'step_hooks', 'walk', 'is_sharded', 'copied', 'trains', 'rms', 'rms_each', 'column_stds', 'logits_of',
-           'Lines', 'show_methods', 'clean_tb', 'clean_ipython_hist', 'clean_mem']
+           'split_batch', 'parts_of', 'batch_size', 'length', 'listify', 'default_lr', 'Scalars', 'ModelRef',
+           'is_wrapped', 'note', 'write_whole', 'step_hooks', 'walk', 'is_sharded', 'copied', 'trains', 'rms',
+           'rms_each', 'column_stds', 'logits_of', 'Lines', 'show_methods', 'clean_tb', 'clean_ipython_hist',
+           'clean_mem']
 
 # %% ../nbs/loop/00_core.ipynb #e3c64ce1
-import ast, copy, dataclasses, gc, linecache, os, random, re, secrets, sys, threading, traceback, weakref
+import ast, copy, dataclasses, gc, inspect, linecache, os, random, re, secrets, sys, threading, traceback, weakref
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
@@ -254,6 +255,13 @@ def split_batch(
     if isinstance(batch, (tuple, list)): return batch[:n_inp], batch[n_inp:]
     return (batch,), ()
 
+def parts_of(
+    learn,    # anything with a batch
+    n_inp=1,  # so many of its items are inputs
+):
+    "Inputs and targets of the batch, as a `Loop` has taken it apart, else by their number"
+    return (learn.inputs, learn.targets) if hasattr(learn, 'targets') else split_batch(learn.batch, n_inp)
+
 # %% ../nbs/loop/00_core.ipynb #a18f1eb0
 def _sizes(o):
     "How many samples something may hold, the likeliest number first: its rows, or how many things it lists"
@@ -310,6 +318,17 @@ def listify(
     if o is None: return []
     one = str, bytes, Mapping, torch.Tensor, np.ndarray, torch.nn.Module, DataLoader, single
     return list(o) if isinstance(o, Iterable) and not isinstance(o, one) else [o]
+
+# %% ../nbs/loop/00_core.ipynb #7299fb92
+def default_lr(
+    opt_func,  # called with parameters and learning rate, perhaps a partial; None: none
+)->float:
+    "0.1 for SGD, as in the course; of another optimizer its own default, as 0.001 of Adam"
+    f = opt_func.func if isinstance(opt_func, partial) else opt_func
+    if f is torch.optim.SGD or f is None: return .1
+    try: own = inspect.signature(f).parameters['lr'].default
+    except (KeyError, TypeError, ValueError): return .1
+    return float(own) if isinstance(own, (int, float, torch.Tensor)) else .1
 
 # %% ../nbs/loop/00_core.ipynb #7299fbb1
 _CHUNK = 1024  # numbers that `Scalars` allocates at once

@@ -4,14 +4,13 @@
 
 # %% auto #0
 __all__ = ['CANCELS', 'ORDER', 'STARRED', 'EVENTS', 'CancelBatchException', 'CancelEpochException', 'CancelFitException',
-           'Callback', 'Group', 'cb_list', 'in_order', 'run_cbs', 'CompletionCB', 'SingleBatchCB', 'with_cbs',
-           'default_lr', 'Loop', 'parts_of', 'TrainCB']
+           'Callback', 'Group', 'in_order', 'run_cbs', 'CompletionCB', 'SingleBatchCB', 'with_cbs', 'Loop', 'TrainCB']
 
 # %% ../nbs/loop/04_loop.ipynb #04a00004
-import functools, inspect, torch, torch.nn.functional as F
+import functools, torch, torch.nn.functional as F
 
 from torch import optim
-from .core import listify, patch, split_batch
+from .core import default_lr, listify, parts_of, patch, split_batch
 
 # %% ../nbs/loop/04_loop.ipynb #1a31f1dd
 class CancelBatchException(Exception):
@@ -41,12 +40,6 @@ class Group(Callback):
     ): self.parts = parts
 
 # %% ../nbs/loop/04_loop.ipynb #b0af0cc0
-def cb_list(
-    cbs,  # None, a callback, or several: anything to iterate over; a callback that can be iterated is one
-)->list:
-    "Callbacks as a list"
-    return listify(cbs, single=Callback)
-
 def in_order(
     cbs,  # callbacks
 )->list:
@@ -96,16 +89,6 @@ class with_cbs:
         return _f
 
 # %% ../nbs/loop/04_loop.ipynb #3edc3d07
-def default_lr(
-    opt_func,  # as for `Loop`
-)->float:
-    "0.1 for SGD, as in the course; of another optimizer its own default, as 0.001 of Adam"
-    f = opt_func.func if isinstance(opt_func, functools.partial) else opt_func
-    if f is optim.SGD or f is None: return .1
-    try: own = inspect.signature(f).parameters['lr'].default
-    except (KeyError, TypeError, ValueError): return .1
-    return float(own) if isinstance(own, (int, float, torch.Tensor)) else .1
-
 STARRED = ('predict', 'get_loss', 'backward', 'step', 'zero_grad')
 EVENTS = tuple('''before_fit before_epoch before_batch predict after_predict get_loss after_loss
     backward after_backward step after_step zero_grad after_batch cleanup_batch
@@ -125,7 +108,7 @@ class Loop:
     ):
         self.model, self.dls, self.loss_func, self.opt_func = model, dls, loss_func, opt_func
         self.lr = default_lr(opt_func) if lr is None else lr
-        self.cbs, self.opt, self.n_inp, self.training = cb_list(cbs), None, 1, False
+        self.cbs, self.opt, self.n_inp, self.training = listify(cbs, Callback), None, 1, False
 
     @with_cbs('batch')
     def _one_batch(self):
@@ -170,7 +153,7 @@ def fit(self:Loop,
     lr=None,          # None: the Learner's
 ):
     "Train and validate"
-    cbs = cb_list(cbs)
+    cbs = listify(cbs, Callback)
     self.n_epochs, self.epochs, self.epoch, self.iter = n_epochs, range(n_epochs), None, None
     self.opt, self.cbs = self.new_opt(self.lr if lr is None else lr), [*self.cbs, *cbs]
     for cb in self.cbs: self.n_inp = getattr(cb, 'n_inp', self.n_inp)
@@ -204,13 +187,6 @@ def callback(self:Loop, method_nm):
     run_cbs(self.cbs, method_nm, self)
 
 # %% ../nbs/loop/04_loop.ipynb #dd59b4f3
-def parts_of(
-    learn,    # anything with a batch
-    n_inp=1,  # so many of its items are inputs
-):
-    "Inputs and targets of the batch, as a `Loop` has taken it apart, else by their number"
-    return (learn.inputs, learn.targets) if hasattr(learn, 'targets') else split_batch(learn.batch, n_inp)
-
 class TrainCB(Callback):
     "Predict, compute the loss, and take a step: the ordinary way to train"
     keeps, n_inp = (), 1

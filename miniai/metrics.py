@@ -10,8 +10,9 @@ import math, time, warnings
 from collections.abc import Mapping
 import torch
 import miniai.core as core
-from .core import Scalars, batch_size, cat_nested, is_looking, listify, map_nested, note, patch, tensors_of, to_device
-from .learner import ORDER, Callback, Learner, parts_of, shape_of
+from .core import Scalars, batch_size, cat_nested, is_looking, listify, map_nested, note, parts_of, patch, tensors_of
+from .core import to_device
+from .learner import ORDER, Callback, Learner, shape_of
 from .world import is_main
 
 # %% ../nbs/loop/07_metrics.ipynb #67abca08
