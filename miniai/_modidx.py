@@ -654,7 +654,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                    'miniai.dependence._shift_of': ('looking/dependence.html#_shift_of', 'miniai/dependence.py'),
                                    'miniai.dependence._torchs_own': ('looking/dependence.html#_torchs_own', 'miniai/dependence.py'),
                                    'miniai.dependence._turned': ('looking/dependence.html#_turned', 'miniai/dependence.py'),
-                                   'miniai.dependence._unused': ('looking/dependence.html#_unused', 'miniai/dependence.py'),
                                    'miniai.dependence._with_more': ('looking/dependence.html#_with_more', 'miniai/dependence.py'),
                                    'miniai.dependence._with_other': ('looking/dependence.html#_with_other', 'miniai/dependence.py'),
                                    'miniai.dependence.columns_unchanged': ( 'looking/dependence.html#columns_unchanged',

@@ -480,13 +480,8 @@ def inputs_unused(
     inputs = [(nm, x) for nm, x in zip(replay.names, replay.inputs) if not is_target(x)]
     zeros = tuple(nm for nm, x in inputs if is_zero(x) and len(replay.inputs) > 1)
     if replay.preds is None or replay.computes_loss: return {}, zeros  # an input may be there for the loss
-    return _unused(replay, inputs), zeros
-
-def _unused(replay, inputs):
-    "Inputs that change few predictions, and their share; none where no input does more: such a model is dead"
-    shares = {nm: _share_moved(replay, x) for nm, x in inputs}
-    unused = {nm: o for nm, o in shares.items() if o is not None and o < .5}
-    return unused if len(unused) < len(shares) else {}
+    shares = [(nm, _share_moved(replay, x)) for nm, x in inputs]
+    return {nm: o for nm, o in shares if o is not None and o < .5}, zeros
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0085
 def columns_unchanged(

@@ -101,7 +101,7 @@ class Loop:
     def __init__(self,
         model,                 # `nn.Module`
         dls=(0,),              # `DataLoaders`, or a pair of loaders to train and to validate; default: none
-        loss_func=F.mse_loss,  # called with predictions and targets
+        loss_func=F.mse_loss,  # called with predictions and all targets of the batch: loss_func(preds, *targets)
         lr=None,               # learning rate, unless `fit` is given another; None: as `default_lr` says
         cbs=None,              # callbacks: one or several
         opt_func=optim.SGD,    # called with parameters and learning rate; None: set `self.opt` yourself
