@@ -316,7 +316,7 @@ def listify(
 )->list:
     "`o` as a list: empty for None, of one item for a single thing"
     if o is None: return []
-    one = str, bytes, Mapping, torch.Tensor, np.ndarray, torch.nn.Module, DataLoader, single
+    one = str, bytes, type, Mapping, torch.Tensor, np.ndarray, torch.nn.Module, DataLoader, single
     return list(o) if isinstance(o, Iterable) and not isinstance(o, one) else [o]
 
 # %% ../nbs/loop/00_core.ipynb #7299fb92

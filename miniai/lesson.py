@@ -19,7 +19,7 @@ from .core import listify, set_seed, write_whole
 from .world import from_all, is_main, world
 from .data import fashion_mnist
 from .diagnose import DiagnoseCB
-from .learner import Learner, TrainCB
+from .learner import Callback, Learner, TrainCB
 from .metrics import DeviceCB, MetricsCB
 from .models import cnn, init_weights
 from .processes import AccelerateCB
@@ -38,7 +38,7 @@ def fit(
 )->Learner:
     "Train a classifier with metrics, device and progress bar, and return its Learner"
     cbs = [DeviceCB(), TrainCB(), MetricsCB(accuracy=MulticlassAccuracy()), ProgressCB()]
-    learn = Learner(model, dls or fashion_mnist(), F.cross_entropy, lr=lr, cbs=[*cbs, *listify(xtra_cbs)])
+    learn = Learner(model, dls or fashion_mnist(), F.cross_entropy, lr=lr, cbs=[*cbs, *listify(xtra_cbs, Callback)])
     learn.fit(epochs)
     return learn
 
