@@ -1,7 +1,7 @@
 """What `make` runs inside the environment:
 
     python .ci/tools.py test | readme | notebooks [NAME ...] | nbdev_export | nbdev_clean"""
-import base64, hashlib, io, json, os, re, shutil, subprocess, sys, tempfile, time
+import base64, gc, hashlib, io, json, multiprocessing, os, re, shutil, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,24 +91,47 @@ def changes(cmd, *patterns):
     if res.returncode: return res.stderr[-2000:]
     return f"{cmd} changed {', '.join(diff)}: look at the change and commit it" if diff else ''
 
-def run_test(job):
-    what, *cmds = job
-    start, out = time.time(), ''
+def run_words(cmds):
+    "Run commands until one fails; what they said if one did"
+    out = ''
     for cmd in cmds:
         res = sh(*cmd)
         out += res.stdout + res.stderr
-        if res.returncode: break
-    return what, out if res.returncode else '', time.time() - start
+        if res.returncode: return out
+    return ''
+
+FORKS = multiprocessing.get_context('forkserver')
+PRELOADED = ['torchvision', 'matplotlib.pyplot', 'pandas', 'nbdev.test']
+
+def notebook_in_fork(path, said):
+    "What a fork does: a notebook in nbdev's runner; what it says goes to the file `said`"
+    fd = os.open(said, os.O_WRONLY | os.O_CREAT)
+    for stream in (1, 2): os.dup2(fd, stream)
+    gc.freeze()  # what is loaded stays, and need not be searched again and again
+    multiprocessing.set_start_method(None, force=True)  # workers of a notebook start as they do elsewhere
+    from nbdev.test import nbdev_test
+    nbdev_test(path=str(path), n_workers=0, do_print=True)
+
+def run_fork(path):
+    "Test a notebook in a fork of a process that has imported PyTorch once for all; what it said if it failed"
+    with tempfile.TemporaryDirectory() as d:
+        said = Path(d)/'said'
+        (p := FORKS.Process(target=notebook_in_fork, args=(path, said))).start()
+        p.join()
+        return said.read_text('utf-8', errors='replace') + f'exit status {p.exitcode}' if p.exitcode else ''
+
+def run_test(job):
+    what, run, *args = job
+    start = time.time()
+    return what, run(*args), time.time() - start
 
 def tests(names):
     "What is to pass: with no names the site, in a browser where there is one, and each notebook in nbdev's runner"
     if not names:  # first, since nothing else takes so long
         build, check = [sys.executable, '.ci/docs.py'], [sys.executable, '.ci/browser.py', 'site']
-        if CHROMIUM: yield 'the site, each page in a browser', build, check
-        else: yield 'the site (no Chromium: not in a browser)', build
-    for path in notebooks(names):
-        words = ['--path', path, '--n_workers', '0', '--do_print']
-        yield path.relative_to(ROOT), [*nbdev('nbdev_test'), *words]
+        if CHROMIUM: yield 'the site, each page in a browser', run_words, [build, check]
+        else: yield 'the site (no Chromium: not in a browser)', run_words, [build]
+    for path in notebooks(names): yield path.relative_to(ROOT), run_fork, path
 
 def checks():
     "{what: a function that returns what falls short}: the checks of the repository as a whole"
@@ -131,6 +154,9 @@ def test(names):
     # what tests leave in the place for temporary files goes with it
     with ThreadPoolExecutor(2) as ex, tempfile.TemporaryDirectory() as tmp:
         ENV.update(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 2)//2)), TMPDIR=tmp)
+        os.environ.pop('MPLBACKEND', None)
+        os.environ.update(ENV)  # the forks are of a process that is started now
+        FORKS.set_forkserver_preload(PRELOADED)
         for what, failure, seconds in ex.map(run_test, tests(names)): report(what, failure[-6000:], seconds)
     print(f'{counts[0]} passed, {counts[1]} failed')
     sys.exit(counts[1] > 0)

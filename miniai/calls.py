@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_CALLS', 'MAX_ROWS', 'LOOK_EVERY', 'Optimizers', 'Watched', 'OpenBatch', 'reaches', 'by_name', 'set_targets',
-           'set_loss', 'CallRecord']
+           'set_loss', 'CallRecord', 'mark_of']
 
 # %% ../nbs/diagnosis/calls.ipynb #ca110004
 import math, weakref
@@ -179,6 +179,7 @@ class CallRecord:
         self.valid_epoch = None  # in which rows of validation data are kept
         self.several = False  # whether batches come from a loader with more than one
         self.leaks = []  # of runs that were over before
+        self.marks, self.put_back = deque(maxlen=_TOKENS**2), None  # (training batches, `mark_of` the weights)
         self.valid_data = None  # the data set to validate with, where it is known
         self.numbers, self.n_numbers = {}, 0  # of data sets
 
@@ -275,9 +276,21 @@ def _leak(self:CallRecord):
 
 _DISTINCT = .9  # of the rows, for equal ones to mean something
 
+def mark_of(model):
+    "One number, by which weights are known again"
+    norms = torch._foreach_norm([p.detach() for p in model.parameters()])
+    return sum(o.float().to(norms[0].device) for o in norms) if norms else None
+
 @patch
-def begin_again(self:CallRecord):
+def mark(self:CallRecord, model):
+    "A validation begins, with these weights"
+    self.marks.append((self.n, mark_of(model)))
+
+@patch
+def begin_again(self:CallRecord, model):
     "The weights were loaded: what was trained with before isn't known to them, as in another fold"
+    mark = mark_of(model)
+    self.put_back = self.n, next((n for n, o in self.marks if o is not None and o == mark), None)
     self.leaks.append(self._leak())
     self.rows, self.n_rows, self.valid_epoch, self._last = {True: [], False: []}, Counter(), None, None
     self.random = set()
@@ -290,11 +303,12 @@ def part(self:CallRecord)->Calls:
     trained = sum(o[True] for o in modes.values() if not o[False]) if mixed else 0
     if self.valid_data is not None: trained = modes.get(self.valid_data, Counter()).total()
     kept, same = np.array(self.kept, np.float32), np.array([bool(o) for o in self.same])
+    at, epoch = self.put_back or (None, None)
     views, looks = (c['same_views'], c['several_passes']), (c['other_loss'], c['looks_between'])
     leak, counted = max([*self.leaks, self._leak()]), {nm: c[nm] for nm in _COUNTED}
     return Calls(valid_mode=self.valid_mode, valid_trained=trained, kept=kept, same=same,
                  other_loss=looks, same_random=tuple(self.same_random), viewed=self.viewed, not_copied=self.not_copied, leak=leak,
-                 same_views=views, ctc=self.ctc, kl_mean=self.kl_mean, **counted)
+                 same_views=views, put_back=epoch if at == self.n else None, ctc=self.ctc, kl_mean=self.kl_mean, **counted)
 
 _COUNTED = 'stale', 'repeated', 'recreated', 'late_clips', 'scaled_clips', 'turns', 'acted', 'cut_grads'
 

@@ -6,16 +6,17 @@
 __all__ = ['def_device', 'set_seed', 'random_states', 'set_random_states', 'keep_random', 'is_looking', 'Training', 'device_of',
            'keep_modes', 'keep_state', 'map_nested', 'tensors_of', 'to_device', 'to_cpu', 'cat_nested', 'main_tensor',
            'split_batch', 'parts_of', 'batch_size', 'length', 'listify', 'default_lr', 'Scalars', 'ModelRef',
-           'is_wrapped', 'note', 'write_whole', 'step_hooks', 'walk', 'is_sharded', 'copied', 'trains', 'rms',
-           'rms_each', 'column_stds', 'logits_of', 'Lines', 'show_methods', 'clean_tb', 'clean_ipython_hist',
-           'clean_mem']
+           'is_wrapped', 'note', 'write_whole', 'import_quietly', 'step_hooks', 'walk', 'is_sharded', 'copied',
+           'trains', 'rms', 'rms_each', 'column_stds', 'logits_of', 'Lines', 'show_methods', 'clean_tb',
+           'clean_ipython_hist', 'clean_mem']
 
 # %% ../nbs/loop/00_core.ipynb #e3c64ce1
-import ast, copy, dataclasses, gc, inspect, linecache, os, random, re, secrets, sys, threading, traceback, weakref
+import ast, copy, dataclasses, gc, inspect, linecache, os, random, re, secrets, sys, threading, traceback, warnings, weakref
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from numbers import Integral
@@ -407,6 +408,15 @@ def write_whole(
         os.replace(beside, path)
     finally: beside.unlink(missing_ok=True)
 
+
+# %% ../nbs/loop/00_core.ipynb #7299fbc8
+def import_quietly(
+    name:str,  # of a module, with dots
+)->ModuleType:
+    "A module, imported now if it wasn't before, without the warnings that it gives"
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        return import_module(name)
 
 # %% ../nbs/loop/00_core.ipynb #7299fbf61
 _DEEPEST = 20  # wrappers around an optimizer: a mock object has one in each

@@ -15,8 +15,6 @@ from numbers import Integral
 from pathlib import Path
 import numpy as np, torch
 from torch.utils.data import DataLoader, Dataset, default_collate
-from torchvision.datasets import FashionMNIST
-from torchvision.datasets.mnist import read_image_file, read_label_file
 from .core import keep_random, length, map_nested, patch, to_device, walk
 from .standin import CLASSES, standin
 _all_ = ['CLASSES', 'standin']  # from here, too
@@ -62,6 +60,7 @@ def _timeout(seconds):
 
 # %% ../nbs/loop/01_data.ipynb #04f8ca02
 def _download(root):
+    from torchvision.datasets import FashionMNIST  # takes a second, which not every program needs
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root) as d:
         with _timeout(_SECONDS): FashionMNIST(d, download=True)
@@ -330,6 +329,7 @@ def collate_device(
 
 # %% ../nbs/loop/01_data.ipynb #8d08cad2
 def _read(root, which):
+    from torchvision.datasets.mnist import read_image_file, read_label_file
     def path(kind): return str(Path(root)/'FashionMNIST'/'raw'/f'{which}-{kind}-ubyte')
     return read_image_file(path('images-idx3')), read_label_file(path('labels-idx1'))
 

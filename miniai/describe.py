@@ -49,8 +49,8 @@ _SHOWN = '\n\nParameters:\n'
 def _with_parameters(o, f):
     doc = o.__doc__ or ''
     if _SHOWN in doc: return doc  # it has them
-    own = inspect.getcomments(f) or ''  # nbdev's line above a cell is no description
-    if not doc and own.startswith('# %%'): return 'Without a description of its own.'
+    # nbdev's line above a cell is no description; to look for it in all would take half a second
+    if not doc and (inspect.getcomments(f) or '').startswith('# %%'): return 'Without a description of its own.'
     lines = [f'    {nm}: {comment}' for nm, comment in parameters_of(f).items() if comment]
     return f"{doc}{_SHOWN}{chr(10).join(lines)}" if doc and lines else o.__doc__
 

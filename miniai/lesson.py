@@ -6,7 +6,7 @@
 __all__ = ['fit', 'advised', 'report', 'lesson', 'main']
 
 # %% ../nbs/keeping/06_lesson.ipynb #1e28ad84
-import argparse, io, os, platform, warnings
+import argparse, io, os, platform
 from base64 import b64encode
 from html import escape
 from importlib.metadata import version
@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import torch, torch.nn.functional as F
 import miniai
 from .activations import ActivationStats
-from .core import listify, set_seed, write_whole
+from .core import import_quietly, listify, set_seed, write_whole
 from .world import from_all, is_main, world
 from .data import fashion_mnist
 from .diagnose import DiagnoseCB
@@ -24,9 +24,6 @@ from .metrics import DeviceCB, MetricsCB
 from .models import cnn, init_weights
 from .processes import AccelerateCB
 from .progress import ProgressCB, rows_html
-with warnings.catch_warnings():
-    warnings.simplefilter('ignore')  # torcheval uses things that PyTorch calls deprecated
-    from torcheval.metrics import MulticlassAccuracy
 
 # %% ../nbs/keeping/06_lesson.ipynb #935d25b1
 def fit(
@@ -37,7 +34,7 @@ def fit(
     dls=None,            # `DataLoaders`; None: `fashion_mnist()`
 )->Learner:
     "Train a classifier with metrics, device and progress bar, and return its Learner"
-    cbs = [DeviceCB(), TrainCB(), MetricsCB(accuracy=MulticlassAccuracy()), ProgressCB()]
+    cbs = [DeviceCB(), TrainCB(), MetricsCB(accuracy=import_quietly('torcheval.metrics').MulticlassAccuracy()), ProgressCB()]
     learn = Learner(model, dls or fashion_mnist(), F.cross_entropy, lr=lr, cbs=[*cbs, *listify(xtra_cbs, Callback)])
     learn.fit(epochs)
     return learn

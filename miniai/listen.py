@@ -90,6 +90,26 @@ class _Attention:
     def before(self, name, args, kwargs):
         self.found |= name in self.NAMES or name == 'softmax' and bool(args) and args[0].ndim > 2
 
+# %% ../nbs/looking/04_listen.ipynb #28db1092
+_HIDES = -1e3  # added to a score, it leaves nothing of its place
+
+class _Masks:
+    "Which places each attention hides from the last one, for each sample: (n, places)"
+    def __init__(self): self.found = []
+    def before(self, name, args, kwargs):
+        if name == 'multi_head_attention_forward': hidden = self._of_keys(kwargs.get('key_padding_mask'))
+        elif name == 'scaled_dot_product_attention':
+            hidden = self._of_scores(args[3] if len(args) > 3 else kwargs.get('attn_mask'), turned=True)
+        else: hidden = self._of_scores(args[0]) if name == 'softmax' and args else None
+        if hidden is not None: self.found.append(hidden)
+    def _of_keys(self, mask):
+        if mask is None: return None
+        return mask if mask.dtype == torch.bool else mask < _HIDES
+    def _of_scores(self, scores, turned=False):
+        if scores is None or scores.is_nested or scores.ndim != 4: return None
+        last = scores[:, 0, -1]  # of the first head
+        return (~last if turned else last) if last.dtype == torch.bool else last < _HIDES
+
 # %% ../nbs/looking/04_listen.ipynb #518fa6ac
 class Functions(TorchFunctionMode):
     "Records dropouts that drop, what made a tensor positive or bounded, which shapes meet, reshapes, losses"
@@ -97,10 +117,11 @@ class Functions(TorchFunctionMode):
         super().__init__()
         self._drops, self._makers = _Drops(), _Makers()
         self._meetings, self._reshapes = _Meetings(), _Reshapes()
-        self._compared, self._attention = _Compared(), _Attention()
+        self._compared, self._attention, self._masks = _Compared(), _Attention(), _Masks()
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name, kwargs = getattr(func, '__name__', ''), kwargs or {}
-        for o in (self._drops, self._meetings, self._compared, self._attention): o.before(name, args, kwargs)
+        before = self._drops, self._meetings, self._compared, self._attention, self._masks
+        for o in before: o.before(name, args, kwargs)
         out = func(*args, **kwargs)
         for o in (self._makers, self._reshapes): o.after(name, args, kwargs, out)
         return out
@@ -111,6 +132,7 @@ class Functions(TorchFunctionMode):
     reshapes = property(lambda self: self._reshapes.found)
     compared = property(lambda self: self._compared.found)
     attends = property(lambda self: self._attention.found)
+    masks = property(lambda self: self._masks.found)
     def maker(self, t):
         "The name of the function that `t` came out of, or None"
         return self.made.get(t.data_ptr())

@@ -6,18 +6,14 @@
 __all__ = ['plot_confusion', 'show_worst']
 
 # %% ../nbs/training/06_predict.ipynb #5a060004
-import warnings
 import matplotlib.pyplot as plt
 import torch, torch.nn.functional as F
 from .augment import hflip, on_inputs
-from .core import patch
+from .core import import_quietly, patch
 from .init import BatchTransformCB
 from .learner import Learner
 from .plot import close_on_error, show_images, shown_once
 from .probe import Predictions
-with warnings.catch_warnings():
-    warnings.simplefilter('ignore')  # torcheval uses things that PyTorch calls deprecated
-    from torcheval.metrics.functional import multiclass_confusion_matrix
 
 # %% ../nbs/training/06_predict.ipynb #7c851f75
 _SHOWN = .5  # percent: a smaller share is left blank
@@ -31,7 +27,8 @@ def plot_confusion(
 ):
     "How often each class was predicted as each, in percent of the true class; returns the figure"
     n = _n_classes(preds, targets, classes)
-    share = 100*multiclass_confusion_matrix(preds, targets, n, normalize='true')
+    confusion = import_quietly('torcheval.metrics.functional').multiclass_confusion_matrix
+    share = 100*confusion(preds, targets, n, normalize='true')
     fig, ax = plt.subplots(figsize=(.62*n + 1.4, .62*n + .8), layout='constrained')
     ax.imshow(share, cmap='Blues', vmin=0, vmax=100)
     for i, row in enumerate(share.tolist()):

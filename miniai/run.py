@@ -300,6 +300,7 @@ class Calls:
     leak: tuple = (0, 0)  # rows of the validation data that were trained with, of so many
     same_views: tuple = (0, 0)  # batches whose loss compares equal outputs of one model, of those with several
     ctc: tuple = (0.0, 0.0)  # share of CTC labels that are the blank; of samples with more labels than frames
+    put_back: int = None  # training batches before the validation whose weights were loaded at the end
     turns: int = 0  # batches in which several optimizers stepped, each after a backward pass of its own
     acted: int = 0  # batches that came after a forward pass without gradient, and without a loss
     kl_mean: int = 0  # columns of what kl_div takes a mean over; 0: it does not
@@ -323,7 +324,10 @@ class Structure:
     padded: float = 0.0  # share of the targets that are padding, and count in the loss
     unused_inputs: tuple = ()  # (input, share of the predictions that change with it), if few do
     zero_inputs: tuple = ()  # inputs that are 0 for each sample
+    ignored: tuple = ()  # label that the loss ignores, label of the padding, if they differ
+    turned: tuple = (0, 0)  # masks of attention that hide the words and leave the padding, of so many
     context: float = None  # share of words whose predictions change with other words; None: not asked
+    exchanged: tuple = ()  # loss, that with the inputs of other samples, after so many batches
     unchanged: tuple = (0, 0)  # columns of the output that are those of an input, of so many
     no_edges: tuple = (0, 0)  # graphs of a batch that have no edge, of so many
     uneven: tuple = ()  # parts of the loss: a sum, a mean, over 'values' or 'samples'

@@ -47,6 +47,7 @@ class Follower:
         self.acting = set()  # optimizers that step by turns, in one batch
         self.acted = False  # since the last training batch
         self.loads_itself = False  # since load_state_dict has begun
+        self.unlearnt = 0  # batches of other data since the last training batch, without a loss
         self.trained = set()  # modules that were called in a training batch
 
     def weights_loaded(self, m):
@@ -55,7 +56,7 @@ class Follower:
         if not loaded: return
         self.close()
         self.settle()
-        self.calls.begin_again()
+        self.calls.begin_again(self.whole)
         self.stepped = set()
 
     def own_weights_given(self, m):
@@ -298,6 +299,7 @@ def enter(self:Follower, training):
     learn.training = training
     if self.passing is not None: return
     self.passing, learn.iter = training, 0
+    if not training: self.calls.mark(self.whole)
     self.n_passes += training
     learn.epoch = max(0, self.n_passes - 1)
     learn.callback('before_epoch')
@@ -332,7 +334,7 @@ def _unused(self:Follower, b):
 
 @patch
 def trained_with(self:Follower, b):
-    self.waiting = 0
+    self.waiting = self.unlearnt = 0
     self._note_kind(b)
     if b.steps or not self.opts: self.learn.callback('after_step')
     self.finish(b)
@@ -349,7 +351,9 @@ def _note_kind(self:Follower, b):
 def is_measured(self:Follower, b):
     "Whether it is a batch of validation data of which no loss is computed, as for an accuracy"
     trained_with = self.calls.by_data
-    return b.drawn and b.evaluated and not b.grad and b.outs and trained_with and b.data not in trained_with
+    if b.losses or not (b.drawn and b.outs and trained_with and b.data not in trained_with): return False
+    self.unlearnt += 1
+    return b.evaluated and not b.grad or self.unlearnt > 1  # in training mode a single one may be for a target
 
 @patch
 def measure(self:Follower, b):
@@ -357,6 +361,7 @@ def measure(self:Follower, b):
     learn.training, learn.inputs, learn.preds, learn.targets = False, b.inputs, b.outs[-1], ()
     for event in ('after_predict', 'cleanup_batch'): learn.callback(event)
     learn.training, learn.inputs = before
+    self.calls.note(b, learn)
 
 @patch
 def finish(self:Follower, b):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['mixed_samples', 'target_seen', 'shifted_twice', 'order_unknown', 'padding_counted', 'padding_seen', 'context_unused',
-           'unused_input', 'unchanged', 'no_edges', 'overwritten', 'gradient_cut']
+           'unused_input', 'unpaired', 'unchanged', 'no_edges', 'overwritten', 'gradient_cut']
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0004
 from ..findings import Finding, rule
@@ -123,10 +123,15 @@ _MUCH = .1  # of the targets
     when='a tenth of the targets or more is padding at the ends of the rows, and the loss does not ignore it',
 )
 def padding_counted(run):
-    share = run.structure.padded
+    share, curve = run.structure.padded, loss_curve(run)
+    if run.structure.ignored:
+        label, padding = run.structure.ignored
+        seen = f'the loss ignores label {label}, which is a word, and counts label {padding}, the padding'
+        yield Finding(0, seen, None, share, curve, advice=f'ignore_index={padding}')
+        return
     if share < _MUCH: return
     seen = f'{share:.0%} of the targets are padding, and the loss counts them'
-    yield Finding(0, seen, None, share, loss_curve(run))
+    yield Finding(0, seen, None, share, curve)
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0054
 @rule(
@@ -154,10 +159,15 @@ def padding_seen(run):
     'has to be turned around (1 - mask, ~mask)',
     fact=True,
     stage='forward',
-    when='of padded sentences, every second true word is exchanged, and most predictions for the others stay',
+    when='a mask of attention hides the words and leaves the padding; or of padded sentences, every second true '
+         'word is exchanged, and most predictions for the others stay',
 )
 def context_unused(run):
-    share = run.structure.context
+    share, (k, n) = run.structure.context, run.structure.turned
+    if k:
+        seen = f'{k} of {n} masks of attention hide all words of a text and leave its padding'
+        yield Finding(0, seen, None, k/n, loss_curve(run))
+        return
     if share is None or share > _MOST: return
     seen = f'with other words around them, {1 - share:.0%} of the words get the same predictions'
     yield Finding(0, seen, None, share, loss_curve(run))
@@ -180,6 +190,28 @@ def unused_input(run):
         seen = f'the output does not depend on {name}: {1 - share:.0%} of the predictions stay without it'
         yield Finding(0, seen, None, share, curve)
     if s.zero_inputs: yield Finding(0, f'zero for every sample: {", ".join(s.zero_inputs)}', None, 0.0, curve)
+
+# %% ../../nbs/diagnosis/rules/structure.ipynb #570c0c02
+_NO_WORSE = .02  # of the loss
+_FALLEN = .75    # of the first loss: by then something was learnt
+
+@rule(
+    'unpaired',
+    'warning',
+    'inputs and targets do not belong together, or nothing of the input reaches the decoder',
+    'look where pairs are made: one side was sorted, shuffled or filtered, and the other not',
+    unless='target_seen lr_too_high diverged not_learning unused_input',
+    stage='data',
+    when='a decoder has learnt something, and its loss is the same when the texts of other samples are translated',
+)
+def unpaired(run):
+    if not run.structure.exchanged: return
+    right, other, n = run.structure.exchanged
+    if not right < _FALLEN*run.loss[:_FIRST].mean() or other - right > _NO_WORSE*abs(right): return
+    seen = f'after {n} batches the loss is {right:.4g}, and {other:.4g} with the inputs of other samples'
+    yield Finding(0, seen, None, other/right, loss_curve(run))
+
+_FIRST = 5  # batches
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0095
 @rule(

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ANOTHER_SPREAD', 'MIN_SAMPLES', 'MANY_SPREADS', 'ABOUT_LABELS', 'MIN_EPOCHS', 'RISES', 'KNOWN', 'NOT_KNOWN', 'WORSE',
-           'MIN_VALID', 'has_few_samples', 'other_scale', 'Labels', 'skill_when_new', 'new_classes', 'lost_classes',
-           'renumbered', 'hit_share', 'inverted', 'unrelated', 'other_shares', 'validation_differs', 'validation_curve',
-           'constant_metric', 'metric_curve', 'overfitting', 'skill_gap']
+           'MIN_VALID', 'MUCH_WORSE', 'has_few_samples', 'other_scale', 'Labels', 'skill_when_new', 'new_classes',
+           'lost_classes', 'renumbered', 'hit_share', 'inverted', 'unrelated', 'other_shares', 'validation_differs',
+           'validation_curve', 'constant_metric', 'metric_curve', 'overfitting', 'skill_gap', 'worst_kept']
 
 # %% ../../nbs/diagnosis/rules/validation.ipynb #13200004
 import math
@@ -280,3 +280,24 @@ def _only_surer(run, rise):
     "Whether it is surer of its mistakes, and makes no more of them"
     skills = [o.value for _, o in run.epochs.valid_skill]
     return rise < WORSE and skills and skills[-1] > max(skills) - .02
+
+# %% ../../nbs/diagnosis/rules/validation.ipynb #132000a1
+MUCH_WORSE = 1.2  # times the least validation loss
+
+@rule(
+    'worst_kept',
+    'warning',
+    'the comparison that keeps the best model is the wrong way round',
+    'of a loss keep the least, of an accuracy the largest',
+    fact=True,
+    stage='result',
+    when='the weights that are loaded at the end are those of the validation with the largest loss',
+)
+def worst_kept(run):
+    valid, at, back = run.epochs.valid, run.epochs.valid_at, run.calls.put_back
+    if back is None or back not in at or not np.isfinite(valid).all(): return
+    k, n = list(at).index(back), len(valid)
+    if n < MIN_EPOCHS or valid[k] < valid.max() or valid[k] < MUCH_WORSE*valid.min(): return
+    seen = f'the weights of validation {k + 1} of {n} were loaded, whose loss {valid[k]:.3g} is the largest; '
+    seen += f'the least is {valid.min():.3g}'
+    yield Finding(back - 1, seen, None, float(valid[k]/valid.min()), validation_curve(run))
