@@ -306,9 +306,10 @@ def part(self:CallRecord)->Calls:
     at, epoch = self.put_back or (None, None)
     views, looks = (c['same_views'], c['several_passes']), (c['other_loss'], c['looks_between'])
     leak, counted = max([*self.leaks, self._leak()]), {nm: c[nm] for nm in _COUNTED}
-    return Calls(valid_mode=self.valid_mode, valid_trained=trained, kept=kept, same=same,
-                 other_loss=looks, same_random=tuple(self.same_random), viewed=self.viewed, not_copied=self.not_copied, leak=leak,
-                 same_views=views, put_back=epoch if at == self.n else None, ctc=self.ctc, kl_mean=self.kl_mean, **counted)
+    as_they_are = {nm: getattr(self, nm) for nm in ('valid_mode', 'viewed', 'not_copied', 'ctc', 'kl_mean')}
+    return Calls(valid_trained=trained, kept=kept, same=same, other_loss=looks, leak=leak, same_views=views,
+                 same_random=tuple(self.same_random), put_back=epoch if at == self.n else None,
+                 **as_they_are, **counted)
 
 _COUNTED = 'stale', 'repeated', 'recreated', 'late_clips', 'scaled_clips', 'turns', 'acted', 'cut_grads'
 

@@ -21,7 +21,7 @@ from .ask import MISFED, compares_all, each_with_each, is_builtin_loss, misfed, 
 from .core import ModelRef, Scalars, copied, keep_state, main_tensor, map_nested, patch
 from .counting import Rows
 from .hooks import HooksCallback, begins_with_norm, is_compiled
-from .dependence import DependenceCB
+from .texts import DependenceCB
 from .listen import ReshapesCB
 from .loop import ORDER, Group, run_cbs
 from .learner import Callback, TrainCB, TrainLearner

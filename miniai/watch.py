@@ -353,7 +353,8 @@ def is_measured(self:Follower, b):
     trained_with = self.calls.by_data
     if b.losses or not (b.drawn and b.outs and trained_with and b.data not in trained_with): return False
     self.unlearnt += 1
-    return b.evaluated and not b.grad or self.unlearnt > 1  # in training mode a single one may be for a target
+    alone = self.unlearnt < 2  # it may be for a target
+    return b.evaluated and not b.grad or not alone
 
 @patch
 def measure(self:Follower, b):

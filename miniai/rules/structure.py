@@ -159,8 +159,8 @@ def padding_seen(run):
     'has to be turned around (1 - mask, ~mask)',
     fact=True,
     stage='forward',
-    when='a mask of attention hides the words and leaves the padding; or of padded sentences, every second true '
-         'word is exchanged, and most predictions for the others stay',
+    when='a mask of attention hides the words and leaves the padding; or every second true word of padded '
+         'sentences is exchanged, and most predictions for the others stay',
 )
 def context_unused(run):
     share, (k, n) = run.structure.context, run.structure.turned
@@ -202,7 +202,8 @@ _FALLEN = .75    # of the first loss: by then something was learnt
     'look where pairs are made: one side was sorted, shuffled or filtered, and the other not',
     unless='target_seen lr_too_high diverged not_learning unused_input',
     stage='data',
-    when='a decoder has learnt something, and its loss is the same when the texts of other samples are translated',
+    when='a decoder has learnt something, and its loss is the same when the texts of other samples are '
+         'translated',
 )
 def unpaired(run):
     if not run.structure.exchanged: return
