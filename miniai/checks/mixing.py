@@ -9,9 +9,10 @@ __all__ = ['check_mixing', 'check_targets', 'check_dimensions', 'check_repeatabl
 import matplotlib.pyplot as plt, torch
 from torch import nn
 from ..core import main_tensor, map_nested, patch
-from ..dependence import Replay, dependence, places_moved, relates, still
+from ..dependence import Replay, places_moved, relates, still
 from ..findings import RULES
 from ..listen import Functions, mixes
+from ..texts import dependence
 from ..learner import Learner
 from ..plot import close_on_error, shown_once
 from ..probe import grab, predict_batch, probe
