@@ -80,6 +80,8 @@ class StatsPlots:
         return f'{what} (layers {start + 1}-{start + shown} of {total}; {more})'
 
 # %% ../nbs/looking/03_activations.ipynb #e9ea1008
+_MIN_ROWS = 16  # of a layer, at least
+
 class ActivationStats(StatsPlots, HooksCallback):
     "Statistics of layers' outputs in a fit: means, spreads, histograms, dead units; iterate for the records"
     keeps, makes = 'epoch_ends', LayerStats
@@ -92,16 +94,20 @@ class ActivationStats(StatsPlots, HooksCallback):
         live=False,       # in a notebook, draw the overview while it trains, for a fifth of the time
         hist_max=10.,     # range of the histogram, as in `LayerStats`
         unit_dim=None,    # which dimension counts units, as in `LayerStats`
+        max_rows:int=4096, # rows of a layer; when there are as many, two batches share one, then four, …
         **kwargs,         # for `HooksCallback`
     ):
+        if not isinstance(max_rows, Integral) or max_rows < _MIN_ROWS:
+            raise ValueError(f'max_rows={max_rows!r}: a whole number of rows, {_MIN_ROWS} or more')
         super().__init__(self._append, mod_filter, on_train, on_valid, mods, every, **kwargs)
-        self.live, self._kw, self._display = live, dict(hist_max=hist_max, unit_dim=unit_dim), None
+        self.max_rows, self.live, self._kw, self._display = max_rows, live, dict(hist_max=hist_max, unit_dim=unit_dim), None
         self.epoch_ends, self._dims = [], {}  # number of the batch after the last one of each epoch
 
     def _append(self, rec, mod, inp, outp):
         if main_tensor(outp) is None: self._lost[rec.name] = f'{_kind(outp)} holds no floating-point numbers'
         dim = self._dims.get(mod) if self._kw['unit_dim'] is None else self._kw['unit_dim']
         append_stats(rec, mod, inp, outp, **{**self._kw, 'unit_dim': dim})
+        if hasattr(rec, 'stats') and len(rec.stats.batches) >= self.max_rows: rec.stats.coarsen(self.fits)
 
     def before_fit(self, learn):
         if not self._model.holds(learn.model): self.epoch_ends = []
@@ -162,8 +168,8 @@ def _stats(self:ActivationStats)->dict:
 
 @patch
 def mark(self:ActivationStats)->dict:
-    "How many batches each record has: where a fit begins"
-    return {key: len(st.batches) for key, st in self._stats().items()}
+    "The number of each record's next batch: where a fit begins"
+    return {key: st.batches[-1] + st.looks[-1] if st.batches else 0 for key, st in self._stats().items()}
 
 @patch
 def merge(self:ActivationStats,
@@ -174,7 +180,8 @@ def merge(self:ActivationStats,
     "Make what was recorded since `mark` that of all processes"
     mine = self._stats()
     parts = gather(mine)
-    for key, st in mine.items(): st.merge([o[key] for o in parts], mark.get(key, 0))
+    for key, st in mine.items():
+        st.merge([o[key] for o in parts], int(np.searchsorted(st.batches, mark.get(key, 0))))
 
 # %% ../nbs/looking/03_activations.ipynb #e9ea100a
 def _curves(recs):
@@ -202,14 +209,19 @@ def plot_stats(self:StatsPlots,
 # %% ../nbs/looking/03_activations.ipynb #8c335450
 _N_ROWS = HALF + 1  # of a histogram of absolute values: 40 bins, and all that is beyond
 
+_COLUMNS = 1000  # of a picture
+
 def _range(st): return float(st.hist_max or 10.)
 
 def _draw_hist(r, ax, signed, what):
     st = r.stats
     top = _range(st)
     end = top*_N_ROWS/HALF
-    counts = st.signed_counts if signed else st.abs_counts
-    extent = st.batches[0] - .5, st.batches[-1] + .5, -end if signed else 0, end
+    counts, x = st.signed_counts if signed else st.abs_counts, np.array(st.batches)
+    if max(st.looks) > 1:  # rows of several batches: as broad as they are, and each batch as bright as alone
+        rows = np.searchsorted(x, np.linspace(x[0], x[-1], _COLUMNS), 'right') - 1
+        counts = (counts/np.array(st.looks)[:, None])[rows]
+    extent = x[0] - .5, x[-1] + .5, -end if signed else 0, end
     ax.imshow(np.log1p(counts.T), origin='lower', aspect='auto', extent=extent, cmap=image_cmap(),
               interpolation='nearest')
     ax.axhline(top, c='w', lw=.5, ls=':')  # the row above it holds all that is beyond

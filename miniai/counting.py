@@ -229,6 +229,7 @@ class LayerStats:
             raise ValueError(f'hist_max={hist_max!r}: '
                              'the range of the histogram is a number above 0, or None')
         self.hist_max, self.unit_dim, self.batches, self.shape = hist_max, unit_dim, [], None
+        self.looks = []  # of how many batches each row is: of one, until `coarsen`
         self._num, self._hist, self._alive = Rows(torch.float32), Rows(torch.int32), Rows(torch.uint8)
 
     @property
@@ -340,8 +341,9 @@ def append(self:LayerStats,
     self._hist.append(counts)
     self._num.append(num)
     self._alive.append(pack_bits(alive))
-    if batch is None: batch = self.batches[-1] + 1 if self.batches else 0
+    if batch is None: batch = self.batches[-1] + self.looks[-1] if self.batches else 0
     self.batches.append(batch)
+    self.looks.append(1)
     self.shape, self.n_units = tuple(x.shape), alive.numel()
 
 # %% ../nbs/looking/02_counting.ipynb #09a00052
@@ -355,12 +357,13 @@ def replace(self:Rows,
     self.chunks, self.n = [torch.from_numpy(np.concatenate([kept, rows])).to(self.dtype)], start + len(rows)
     self.used = self.n
 
-def _pooled(counts, means, stds):
-    "Mean and standard deviation of all parts together, from arrays (parts, rows, …)"
-    n = counts.sum(2).astype(float)
-    mean = (n*means).sum(0)/n.sum(0)
-    squares = np.where(n > 1, (n - 1)*stds.astype(float)**2, 0) + n*(means - mean)**2
-    std = np.sqrt(squares.sum(0)/np.maximum(n.sum(0) - 1, 1))
+def _pooled(counts, means, stds, begin):
+    "Means and standard deviations of groups of rows, from where each group begins"
+    def total(x): return np.add.reduceat(x, begin)
+    n, sizes = counts.sum(1).astype(float), np.diff([*begin, len(means)])
+    mean = total(n*means)/total(n)
+    squares = np.where(n > 1, (n - 1)*stds.astype(float)**2, 0) + n*(means - np.repeat(mean, sizes))**2
+    std = np.sqrt(total(squares)/np.maximum(total(n) - 1, 1))
     return np.stack([mean, std], 1).astype(np.float32)
 
 @patch
@@ -372,12 +375,31 @@ def merge(self:LayerStats,
     if any(o.batches[start:] != self.batches[start:] or o.hist_max != self.hist_max for o in parts):
         raise ValueError('statistics of other batches, or with another range of the histogram, '
                          "can't be merged: give hist_max")
-    def rows(nm): return np.stack([getattr(o, nm)[start:] for o in parts])  # (parts, rows, …)
-    num, counts = _pooled(rows('counts'), rows('means'), rows('stds')), rows('counts').sum(0)
+    def rows(nm): return np.stack([getattr(o, nm)[start:] for o in parts], 1)  # (rows, parts, …)
+    if start == len(self.batches): return
+    flat = [np.concatenate(rows(nm)) for nm in ('counts', 'means', 'stds')]
+    num, counts = _pooled(*flat, np.arange(0, len(flat[0]), len(parts))), rows('counts').sum(1)
     alive = np.bitwise_or.reduce([o._alive.array()[start:] for o in parts])
     self._num.replace(num, start)
     self._hist.replace(counts, start)
     self._alive.replace(alive, start)
+
+# %% ../nbs/looking/02_counting.ipynb #09a00055
+@patch
+def coarsen(self:LayerStats,
+    borders=(),  # numbers of batches that begin a row of their own, as the first of a fit
+):
+    "Make one row of each two; a unit is live where it was in either"
+    n = len(self.batches)
+    ends = sorted({0, n, *np.searchsorted(self.batches, [*borders])})
+    begin = np.concatenate([np.arange(a, b, 2) for a, b in zip(ends, ends[1:])])
+    num = _pooled(self.counts, self.means, self.stds, begin)
+    counts = np.add.reduceat(self.counts.astype(np.int64), begin)  # of many batches more than 32 bits hold
+    alive = np.bitwise_or.reduceat(self._alive.array(), begin)
+    self._hist.dtype = torch.int64
+    for rows, new in (self._num, num), (self._hist, counts), (self._alive, alive): rows.replace(new, 0)
+    self.batches = [self.batches[i] for i in begin]
+    self.looks = np.add.reduceat(self.looks, begin).tolist()
 
 # %% ../nbs/looking/02_counting.ipynb #09b00002
 DeadUnit = namedtuple('DeadUnit', 'layer unit death revival')

@@ -11,6 +11,7 @@ __all__ = ['TORCH_SAYS', 'EXPLAINED', 'ABOUT', 'type_name', 'ours', 'refuse_word
 import difflib, functools, inspect, re, textwrap, types
 from collections.abc import Mapping
 from contextlib import contextmanager
+from functools import cache
 import torch, torch.nn.functional as F
 from torch import nn, optim
 from .core import note
@@ -35,6 +36,7 @@ def _suggest(nm):
     near = difflib.get_close_matches(_our_event(nm), EVENTS, 1, cutoff=_SIMILAR)
     return f"did you mean {near[0]}?" if near else f"the events are {', '.join(EVENTS)}"
 
+@cache  # of names, which a program has few of
 def _looks_like_event(nm):
     if nm in EVENTS or nm.startswith('_'): return False
     if nm.startswith(_OF_AN_EVENT) or _our_event(nm) in EVENTS: return True

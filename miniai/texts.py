@@ -287,11 +287,18 @@ def _of_one(replay, targets, loss_func):
     if cuts := gradient_cuts(replay): res['cuts'] = tuple(f'{name}.{nm}' for nm in cuts)
     return res
 
+def _of_padding(replay, targets, loss_func):
+    "Of masks that are turned around, and of a loss that ignores another label"
+    if not targets or not isinstance(targets[0], torch.Tensor): return dict(turned=masks_turned(replay))
+    ignored = (padding_ignored(x, targets[0], loss_func) for x in replay.inputs)
+    return dict(turned=masks_turned(replay), ignored=max(ignored, default=()))
+
 def _of_inputs(replay, targets, loss_func):
     "Of padding, and of inputs that don't matter"
     found, (unused, zeros) = {}, inputs_unused(replay, targets)
     if (seen := padding_seen(replay)) is not None: found['padding'] = seen
     if (context := context_moved(replay)) is not None: found['context'] = context
+    found.update(_of_padding(replay, targets, loss_func))
     found['unchanged'], found['no_edges'] = columns_unchanged(replay), graphs_without_edges(replay)
     if targets and isinstance(targets[0], torch.Tensor):
         found['padded'] = max((padding_counted(x, targets[0], loss_func) for x in replay.inputs), default=0.)
@@ -308,27 +315,31 @@ def _has_words(given):
 
 class DependenceCB(Callback):
     "Asks early in a run, on a copy, what depends on what; and a few times later what has been learnt from"
-    keeps = 'found', 'n'
-    def __init__(self): self.found, self.n = {}, 0
+    keeps = 'found', 'n', 'validated'
+    def __init__(self): self.found, self.n, self.validated = {}, 0, 0  # training batches; those before a validation
     def after_batch(self, learn):
-        if not learn.training: return
-        self.n += 1
+        self.n += learn.training
+        try: self._training(learn) if learn.training else self._validation(learn)
+        except Exception: pass  # a model that can't be copied or called again
+
+    def _training(self, learn):
         learnt = self.n >= LEARNT_AFTER and not self.n & self.n - 1  # after 128 batches, 256, …
         # of texts sorted by length, few batches have padding
         often = self.n <= LEARNT_AFTER and self.n % ASKED_AFTER == 0
-        if not often and not learnt: return
-        try:
-            if self.n == ASKED_AFTER: self.found = dependence(learn.passes, learn.targets, learn.loss_func)
-            self._of_batch(learn, learnt)
-        except Exception: pass  # a model that can't be copied or called again
+        if self.n == ASKED_AFTER: self.found = dependence(learn.passes, learn.targets, learn.loss_func)
+        elif often or learnt: self._of_batch(learn, learnt and not self.validated)
+
+    def _validation(self, learn):
+        "Its first batch says more: what was memorised is of no use there"
+        if learn.iter or self.n < max(LEARNT_AFTER, 2*self.validated): return
+        self.validated = self.n
+        self._of_batch(learn, True)
 
     def _of_batch(self, learn, learnt):
         (model, args, kwargs), targets, given = learn.passes[-1], learn.targets, main_tensor(learn.preds)
         if not _has_words((args, kwargs)) or not _can_be_asked([model]): return
         replay, f = Replay(*still(model), args, kwargs), learn.loss_func
-        self.found['turned'] = max(masks_turned(replay), self.found.get('turned', (0, 0)))
-        if not targets or not isinstance(targets[0], torch.Tensor) or given is None: return
-        ignored = max((padding_ignored(x, targets[0], f) for x in replay.inputs), default=())
-        self.found['ignored'] = ignored or self.found.get('ignored', ())
-        losses = exchanged_loss(replay, targets, given, f) if learnt else ()
-        if losses: self.found['exchanged'] = *losses, self.n
+        known = {nm: max(o, self.found.get(nm, o)) for nm, o in _of_padding(replay, targets, f).items()}
+        self.found.update(known)
+        if not learnt or given is None or not targets: return
+        if losses := exchanged_loss(replay, targets, given, f): self.found['exchanged'] = *losses, self.n

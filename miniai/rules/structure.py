@@ -201,7 +201,7 @@ _FALLEN = .75    # of the first loss: by then something was learnt
     'inputs and targets do not belong together, or nothing of the input reaches the decoder',
     'look where pairs are made: one side was sorted, shuffled or filtered, and the other not',
     unless='target_seen lr_too_high diverged not_learning unused_input',
-    stage='data',
+    stage='result',
     when='a decoder has learnt something, and its loss is the same when the texts of other samples are '
          'translated',
 )
