@@ -100,7 +100,8 @@ class ActivationStats(StatsPlots, HooksCallback):
         if not isinstance(max_rows, Integral) or max_rows < _MIN_ROWS:
             raise ValueError(f'max_rows={max_rows!r}: a whole number of rows, {_MIN_ROWS} or more')
         super().__init__(self._append, mod_filter, on_train, on_valid, mods, every, **kwargs)
-        self.max_rows, self.live, self._kw, self._display = max_rows, live, dict(hist_max=hist_max, unit_dim=unit_dim), None
+        self._kw, self._display = dict(hist_max=hist_max, unit_dim=unit_dim), None
+        self.max_rows, self.live = max_rows, live
         self.epoch_ends, self._dims = [], {}  # number of the batch after the last one of each epoch
 
     def _append(self, rec, mod, inp, outp):

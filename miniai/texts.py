@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from .core import main_tensor, map_nested
 from .dependence import (Replay, columns_unchanged, differs, found_in, gradient_cuts, graphs_without_edges,
-                               inputs_unused, moved_places, other_samples, place_in_batch, places_of, still, target_among)
+                               inputs_unused, moved_places, other_samples, place_in_batch, places_of, still,
+                               target_among)
 from .hooks import is_compiled
 from .learner import Callback
 
@@ -316,7 +317,8 @@ def _has_words(given):
 class DependenceCB(Callback):
     "Asks early in a run, on a copy, what depends on what; and a few times later what has been learnt from"
     keeps = 'found', 'n', 'validated'
-    def __init__(self): self.found, self.n, self.validated = {}, 0, 0  # training batches; those before a validation
+    def __init__(self):
+        self.found, self.n, self.validated = {}, 0, 0  # training batches; those before a validation
     def after_batch(self, learn):
         self.n += learn.training
         try: self._training(learn) if learn.training else self._validation(learn)
