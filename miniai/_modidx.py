@@ -557,6 +557,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                  'miniai.counting._add_pairs': ('looking/counting.html#_add_pairs', 'miniai/counting.py'),
                                  'miniai.counting._codes': ('looking/counting.html#_codes', 'miniai/counting.py'),
                                  'miniai.counting._dim_of': ('looking/counting.html#_dim_of', 'miniai/counting.py'),
+                                 'miniai.counting._groups': ('looking/counting.html#_groups', 'miniai/counting.py'),
                                  'miniai.counting._histc': ('looking/counting.html#_histc', 'miniai/counting.py'),
                                  'miniai.counting._mean_and_std': ('looking/counting.html#_mean_and_std', 'miniai/counting.py'),
                                  'miniai.counting._pooled': ('looking/counting.html#_pooled', 'miniai/counting.py'),

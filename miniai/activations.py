@@ -94,7 +94,7 @@ class ActivationStats(StatsPlots, HooksCallback):
         live=False,       # in a notebook, draw the overview while it trains, for a fifth of the time
         hist_max=10.,     # range of the histogram, as in `LayerStats`
         unit_dim=None,    # which dimension counts units, as in `LayerStats`
-        max_rows:int=4096, # rows of a layer; when there are as many, two batches share one, then four, …
+        max_rows:int=4096, # of a layer; when there are as many, two batches share a row, then four, …
         **kwargs,         # for `HooksCallback`
     ):
         if not isinstance(max_rows, Integral) or max_rows < _MIN_ROWS:
@@ -108,7 +108,7 @@ class ActivationStats(StatsPlots, HooksCallback):
         if main_tensor(outp) is None: self._lost[rec.name] = f'{_kind(outp)} holds no floating-point numbers'
         dim = self._dims.get(mod) if self._kw['unit_dim'] is None else self._kw['unit_dim']
         append_stats(rec, mod, inp, outp, **{**self._kw, 'unit_dim': dim})
-        if hasattr(rec, 'stats') and len(rec.stats.batches) >= self.max_rows: rec.stats.coarsen(self.fits)
+        if hasattr(rec, 'stats') and len(rec.stats.batches) >= self.max_rows: rec.stats.coarsen(3*self.max_rows//4, self.fits)
 
     def before_fit(self, learn):
         if not self._model.holds(learn.model): self.epoch_ends = []

@@ -385,21 +385,29 @@ def merge(self:LayerStats,
     self._alive.replace(alive, start)
 
 # %% ../nbs/looking/02_counting.ipynb #09a00055
+def _groups(looks, ends, width):
+    "Where each row begins that is to be of `width` looks, none of them reaching across an end"
+    begin = []
+    for a, b in zip(ends, ends[1:]):
+        which = (np.cumsum(looks[a:b]) - looks[a:b])//width
+        begin.append(a + np.flatnonzero(np.diff(which, prepend=-1)))
+    return np.concatenate(begin)
+
 @patch
 def coarsen(self:LayerStats,
+    most:int,    # rows that may be left
     borders=(),  # numbers of batches that begin a row of their own, as the first of a fit
 ):
-    "Make one row of each two; a unit is live where it was in either"
-    n = len(self.batches)
-    ends = sorted({0, n, *np.searchsorted(self.batches, [*borders])})
-    begin = np.concatenate([np.arange(a, b, 2) for a, b in zip(ends, ends[1:])])
+    "Make one row of two that follow each other, or of four, …; a unit is live where it was in one of them"
+    looks, n = np.array(self.looks), len(self.batches)
+    ends, width = sorted({0, n, *np.searchsorted(self.batches, [*borders])}), looks.max()
+    while len(begin := _groups(looks, ends, width)) > most and width < looks.sum(): width *= 2
     num = _pooled(self.counts, self.means, self.stds, begin)
     counts = np.add.reduceat(self.counts.astype(np.int64), begin)  # of many batches more than 32 bits hold
     alive = np.bitwise_or.reduceat(self._alive.array(), begin)
     self._hist.dtype = torch.int64
     for rows, new in (self._num, num), (self._hist, counts), (self._alive, alive): rows.replace(new, 0)
-    self.batches = [self.batches[i] for i in begin]
-    self.looks = np.add.reduceat(self.looks, begin).tolist()
+    self.batches, self.looks = [self.batches[i] for i in begin], np.add.reduceat(looks, begin).tolist()
 
 # %% ../nbs/looking/02_counting.ipynb #09b00002
 DeadUnit = namedtuple('DeadUnit', 'layer unit death revival')
