@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['NEARLY_ZERO', 'SAME_NORM', 'TINY_UPDATE', 'NEXT_TO_NOTHING', 'PULL', 'PULL_DECOUPLED', 'SHRUNK', 'SHRUNK_BY_FAR',
-           'NEXT_TO_NOTHING_LEFT', 'FEW_VALUES', 'schedule', 'rate_curve', 'clipped', 'norms_of', 'typical_update',
-           'norm_curve', 'pull_of', 'weight_decay', 'sizes_left', 'all_left', 'size_curve', 'dropout', 'batch_norm',
-           'same_units']
+           'GONE', 'OF_ALL', 'NEXT_TO_NOTHING_LEFT', 'FEW_VALUES', 'schedule', 'rate_curve', 'clipped', 'norms_of',
+           'typical_update', 'norm_curve', 'pull_of', 'weight_decay', 'sizes_left', 'all_left', 'size_curve', 'dropout',
+           'batch_norm', 'same_units']
 
 # %% ../../nbs/diagnosis/rules/settings.ipynb #13300004
 import math
@@ -141,11 +141,16 @@ SHRUNK_BY_FAR = .5  # likewise
     'weight decay pulls the weights to zero faster than the gradients move them',
     'weight decay between 0 and 0.1 (0.01 is common with AdamW, 1e-4 with SGD)',
     stage='settings',
-    when='what weight decay takes away is more than what the gradients ask for, and the weights shrink',
+    when='what weight decay takes away is more than what the gradients ask for, and the weights shrink; or '
+         'some weights went to zero',
 )
 def weight_decay(run):
     if not run.setup.decay or not run.updates.sizes.size or len(run.updates.batches) < 5: return
-    pull = pull_of(run)
+    pull, gone = pull_of(run), _at_zero(run)
+    if gone:
+        seen = f'weight decay is {run.setup.decay:g}, and these weights went to zero: {", ".join(gone[:3])}'
+        yield Finding(0, seen, None, GONE, size_curve(run), milder('critical', run.learns))
+        return
     left = _shrinks(run, pull)
     if left is None or pull < (PULL_DECOUPLED if run.setup.decoupled else PULL): return
     shrinks = float(left[-1])
@@ -163,6 +168,15 @@ def weight_decay(run):
         size_curve(run, left),
         milder('critical', run.learns and knows),
     )
+
+GONE, OF_ALL = .02, .05  # of a tensor's first size; of all weights, as biases hold little and may go to zero
+
+def _at_zero(run):
+    "Names of weights of which next to nothing is left, if they are many"
+    sizes, numels = run.updates.sizes, run.updates.numels
+    gone = (sizes[0] > 0) & (sizes[-1] < GONE*sizes[0])
+    if numels is None or numels[gone].sum() < OF_ALL*numels.sum(): return []
+    return [nm for nm, o in zip(run.updates.names, gone) if o]
 
 def _shrinks(run, pull):
     "What is left of the weights, of the median tensor or of all together, where it is little; else None"
