@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ROUNDING', 'MOST_PLACES', 'still', 'Replay', 'replaced', 'places_moved', 'others_moved', 'relates', 'other_samples',
            'differs', 'place_in_batch', 'places_of', 'moved_places', 'found_in', 'target_among', 'inputs_unused',
-           'columns_unchanged', 'graphs_without_edges', 'gradient_cuts']
+           'columns_unchanged', 'graphs_without_edges', 'linear_again', 'gradient_cuts']
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0004
 import inspect, math
@@ -58,7 +58,7 @@ class Replay:
                 return t
             map_nested(note, arg)
         self.preds = self()
-        self.masks = self.seen.masks  # which hide places in attention
+        self.masks, self.linear_pairs = self.seen.masks, self.seen.linear_pairs
 
     def __call__(self,
         *changes,  # pairs: an input, and what is given in its place
@@ -71,7 +71,7 @@ class Replay:
         with keep_random(), torch.set_grad_enabled(grad), mine, Functions() as seen:
             set_random_states(self.states)
             before = torch.get_rng_state(), *_on_devices()
-            self.out = out = self.model(*args, **kwargs)
+            self.out = out = map_nested(seen.taken, self.model(*args, **kwargs))
             after = torch.get_rng_state(), *_on_devices()
             self.draws = not all(map(torch.equal, before, after))  # random numbers, in evaluation mode too
         self.seen, self.attends, self.computes_loss = seen, seen.attends, seen.compared is not None
@@ -390,6 +390,18 @@ def graphs_without_edges(
     pairs = product(filter(_numbers_graphs, whole), filter(_are_edges, whole))
     found = [(int(graph[-1]) + 1, graph[e].unique()) for graph, e in pairs if e.max() < len(graph)]
     return next(((n - len(touched), n) for n, touched in found), (0, 0))
+
+# %% ../nbs/looking/05_dependence.ipynb #de9e0122
+def linear_again(
+    replay,  # `Replay`
+)->tuple:
+    "Names of pairs of linear layers with nothing between them, that one layer could replace"
+    names = {id(p): nm.removesuffix('.weight') for nm, p in replay.model.named_parameters()}
+    def is_one(first, second):
+        (mid, n), k = first.shape, len(second)
+        return second.shape[1] == mid >= min(n, k) and id(first) in names and id(second) in names
+    found = [o for o in replay.linear_pairs if is_one(*o)]
+    return tuple(' and '.join(names[id(p)] for p in o) for o in found)
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0071
 _LARGER = 1.1  # times, what weights are tried with

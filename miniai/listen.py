@@ -110,6 +110,27 @@ class _Masks:
         last = scores[:, 0, -1]  # of the first head
         return (~last if turned else last) if last.dtype == torch.bool else last < _HIDES
 
+# %% ../nbs/looking/04_listen.ipynb #28db1096
+class _Linears:
+    "Outputs of linear layers: [tensor, weight, weights of the layers that take it; None for another function]"
+    SAME = 'dropout', 'flatten', 'view', 'reshape', 'contiguous'
+    ASKS = '__get__', 'size', 'dim'
+    def __init__(self): self.made = {}
+    def before(self, name, args, kwargs):
+        if name in (*self.ASKS, *self.SAME): return
+        for k, t in enumerate((*args, *kwargs.values())):
+            if id(t) in self.made: self.made[id(t)][2].append(args[1] if name == 'linear' and k == 0 else None)
+    def after(self, name, args, kwargs, out):
+        if name == 'linear' and len(args) > 1: self.made[id(out)] = [out, args[1], []]
+        elif name in self.SAME and args and id(args[0]) in self.made:
+            _, weight, takers = self.made[id(args[0])]
+            self.made[id(out)] = [out, weight, takers]
+    @property
+    def found(self):
+        "Pairs of weights, the second of which alone takes what the first one gives"
+        last = {id(o[2]): o for o in self.made.values()}.values()
+        return [(w, takers[0]) for _, w, takers in last if len(takers) == 1 and takers[0] is not None]
+
 # %% ../nbs/looking/04_listen.ipynb #518fa6ac
 class Functions(TorchFunctionMode):
     "Records dropouts that drop, what made a tensor positive or bounded, which shapes meet, reshapes, losses"
@@ -118,12 +139,12 @@ class Functions(TorchFunctionMode):
         self._drops, self._makers = _Drops(), _Makers()
         self._meetings, self._reshapes = _Meetings(), _Reshapes()
         self._compared, self._attention, self._masks = _Compared(), _Attention(), _Masks()
+        self._linears = _Linears()
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name, kwargs = getattr(func, '__name__', ''), kwargs or {}
-        before = self._drops, self._meetings, self._compared, self._attention, self._masks
-        for o in before: o.before(name, args, kwargs)
+        for o in (self._drops, self._meetings, self._compared, self._attention, self._masks, self._linears): o.before(name, args, kwargs)
         out = func(*args, **kwargs)
-        for o in (self._makers, self._reshapes): o.after(name, args, kwargs, out)
+        for o in (self._makers, self._reshapes, self._linears): o.after(name, args, kwargs, out)
         return out
 
     drops = property(lambda self: self._drops.found)
@@ -133,6 +154,11 @@ class Functions(TorchFunctionMode):
     compared = property(lambda self: self._compared.found)
     attends = property(lambda self: self._attention.found)
     masks = property(lambda self: self._masks.found)
+    linear_pairs = property(lambda self: self._linears.found)
+    def taken(self, t):
+        "Somebody else takes a tensor, as one that the model returns"
+        if id(t) in self._linears.made: self._linears.made[id(t)][2].append(None)
+        return t
     def maker(self, t):
         "The name of the function that `t` came out of, or None"
         return self.made.get(t.data_ptr())

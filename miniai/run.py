@@ -329,6 +329,7 @@ class Structure:
     context: float = None  # share of words whose predictions change with other words; None: not asked
     exchanged: tuple = ()  # loss, that with the inputs of other samples, after so many batches
     unchanged: tuple = (0, 0)  # columns of the output that are those of an input, of so many
+    linear_again: tuple = ()  # pairs of linear layers with nothing between them
     no_edges: tuple = (0, 0)  # graphs of a batch that have no edge, of so many
     uneven: tuple = ()  # parts of the loss: a sum, a mean, over 'values' or 'samples'
     endless: tuple = ()  # parts of the loss that are subtracted, though nothing limits their growth

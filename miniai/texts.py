@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from .core import main_tensor, map_nested
 from .dependence import (Replay, columns_unchanged, differs, found_in, gradient_cuts, graphs_without_edges,
-                               inputs_unused, moved_places, other_samples, place_in_batch, places_of, still,
+                               inputs_unused, linear_again, moved_places, other_samples, place_in_batch, places_of, still,
                                target_among)
 from .hooks import is_compiled
 from .learner import Callback
@@ -301,6 +301,7 @@ def _of_inputs(replay, targets, loss_func):
     if (context := context_moved(replay)) is not None: found['context'] = context
     found.update(_of_padding(replay, targets, loss_func))
     found['unchanged'], found['no_edges'] = columns_unchanged(replay), graphs_without_edges(replay)
+    found['linear_again'] = linear_again(replay)
     if targets and isinstance(targets[0], torch.Tensor):
         found['padded'] = max((padding_counted(x, targets[0], loss_func) for x in replay.inputs), default=0.)
     name = type(replay.model).__name__

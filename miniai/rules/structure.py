@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['mixed_samples', 'target_seen', 'shifted_twice', 'order_unknown', 'padding_counted', 'padding_seen', 'context_unused',
-           'unused_input', 'unpaired', 'unchanged', 'no_edges', 'overwritten', 'gradient_cut']
+           'unused_input', 'unpaired', 'unchanged', 'no_activation', 'no_edges', 'overwritten', 'gradient_cut']
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0004
 from ..findings import Finding, rule
@@ -228,6 +228,21 @@ def unchanged(run):
     k, n = run.structure.unchanged
     seen = f'{k} of {n} columns of the output are those of the input, exactly'
     if k: yield Finding(0, seen, None, k/n, loss_curve(run))
+
+# %% ../../nbs/diagnosis/rules/structure.ipynb #570c0d02
+@rule(
+    'no_activation',
+    'warning',
+    'nothing lies between two linear layers, and together they can do what one could',
+    'an activation between them, as nn.ReLU()',
+    fact=True,
+    stage='forward',
+    when='the output of a linear layer goes into another one and nowhere else, and is no narrower than both sides',
+)
+def no_activation(run):
+    pairs = run.structure.linear_again
+    seen = f'nothing lies between {"; ".join(pairs[:3])}'
+    if pairs: yield Finding(0, seen, None, float(len(pairs)), loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0098
 @rule(
