@@ -398,6 +398,7 @@ def write_whole(
 ):
     "Write a file beside, flush it, then give it its name: the old one is there, or the whole new one"
     path = Path(os.path.realpath(path))
+    if not path.parent.is_dir(): raise FileNotFoundError(f'{path}: there is no folder {path.parent}, make it first')
     beside = path.with_name(f'.{secrets.token_hex(8)}.part')  # nobody can have put a link there
     data = data.encode() if isinstance(data, str) else data
     try:
@@ -407,7 +408,6 @@ def write_whole(
             os.fsync(f.fileno())
         os.replace(beside, path)
     finally: beside.unlink(missing_ok=True)
-
 
 # %% ../nbs/loop/00_core.ipynb #7299fbc8
 def import_quietly(

@@ -13,6 +13,7 @@ from itertools import product
 import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.utils.rnn import PackedSequence
 from .core import copied, keep_random, main_tensor, map_nested, random_states, set_random_states
 from .listen import Functions
 
@@ -41,6 +42,17 @@ def _names_of(model, n):
 
 def _on_devices(): return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
 
+def _floats_in(o):
+    found = []
+    map_nested(lambda t: found.append(t) or t, o)
+    return [t for t in found if t.is_floating_point() and t.ndim]
+
+def _which_moved(a, b):
+    "Where two predictions are apart; None if nothing can be said"
+    if a.shape != b.shape or a.isnan().any() or b.isnan().any(): return None
+    size = a[a.isfinite()].abs().max() if a.isfinite().any() else 0
+    return (a != b) & ~((a - b).abs() <= ROUNDING*size)
+
 class Replay:
     "A forward pass that can be repeated with other inputs"
     def __init__(self,
@@ -56,8 +68,9 @@ class Replay:
                     self.inputs.append(t)
                     self.names.append(name)
                 return t
-            map_nested(note, arg)
+            if not isinstance(arg, PackedSequence): map_nested(note, arg)  # whose rows are words of all texts
         self.preds = self()
+        self.outs = _floats_in(self.out)
         self.masks, self.linear_pairs = self.seen.masks, self.seen.linear_pairs
 
     def __call__(self,
@@ -81,9 +94,7 @@ class Replay:
         "Which predictions change with these inputs, as a tensor of bool; None if nothing can be said"
         try: a, b = self.preds, self(*changes)
         except Exception: return None  # the model doesn't take these inputs, as lengths in another order
-        if a is None or b is None or a.shape != b.shape or a.isnan().any() or b.isnan().any(): return None
-        size = a[a.isfinite()].abs().max() if a.isfinite().any() else 0
-        return (a != b) & ~((a - b).abs() <= ROUNDING*size)
+        return None if a is None or b is None else _which_moved(a, b)
 
 def replaced(
     x,    # tensor
@@ -286,7 +297,8 @@ def _mixed(replay, x, n, t, dim):
     "Whether the other dimension is not that of the samples: predictions move with another row"
     other = 1 - dim
     grid = moved_places(replay, x, replaced(x, other, 0, x.select(other, n//2)), n, t, dim)
-    return grid is None or bool(grid[1:].double().mean() > .5)  # fewer, where samples share what experts can take
+    # fewer, where samples share what experts can take
+    return grid is None or bool(grid[1:].double().mean() > .5)
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0026
 _MAX_COLUMNS = 4096
@@ -341,12 +353,15 @@ _MANY = 8  # samples that have the same number
 
 def _share_moved(replay, x):
     "Of the samples whose input is exchanged for another's, how many predictions change; None: not known"
-    other = x.roll(1, 0)
-    rows = replay.preds is not None and replay.preds.ndim and len(replay.preds) == len(x)
-    moved = replay.moved((x, other)) if rows and not torch.equal(other, x) else None
-    if moved is None: return None
-    changed = (other != x).reshape(len(x), -1).any(1)
-    return float(moved.reshape(len(x), -1).any(1)[changed].double().mean())
+    other, n = x.roll(1, 0), len(x)
+    if torch.equal(other, x): return None
+    try: replay((x, other))
+    except Exception: return None  # the model doesn't take it
+    pairs = [(a, b) for a, b in zip(replay.outs, _floats_in(replay.out)) if len(a) == n]  # of all that it returns
+    moved = [_which_moved(*o) for o in pairs]
+    if not moved or any(o is None for o in moved): return None
+    changed, in_any = (other != x).reshape(n, -1).any(1), sum(o.reshape(n, -1).any(1) for o in moved) > 0
+    return float(in_any[changed].double().mean())
 
 def inputs_unused(
     replay,    # `Replay`

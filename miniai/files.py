@@ -7,7 +7,7 @@ __all__ = ['MAGIC', 'FORMAT', 'write_checkpoint', 'read_checkpoint', 'read_heade
            'newest', 'own_folder', 'made', 'Writer']
 
 # %% ../nbs/keeping/02_files.ipynb #19c00004
-import hashlib, io, json, re, secrets, threading, warnings, zipfile
+import hashlib, io, json, pickle, re, secrets, threading, warnings, zipfile
 from pathlib import Path
 import torch
 from .core import write_whole
@@ -77,6 +77,9 @@ def read_tensors(
             damaged = check and z.testzip()
         if not packed and not damaged:
             return torch.load(io.BytesIO(data), weights_only=True, map_location='cpu')
+    except pickle.UnpicklingError:
+        raise ValueError(f'{path} holds no tensors that can be read: other objects are in it, as torch.save(model) '
+                         'writes; of a model of yours save torch.save(model.state_dict(), …)') from None
     except Exception as e:
         raise ValueError(f'{path} holds no tensors that can be read: {str(e)[:200]}') from None
     if damaged: raise ValueError(f'{path} is damaged: {damaged} has another checksum')

@@ -185,14 +185,18 @@ def _check_provider(self:Learner, nm, cbs):
     raise ValueError(f"no callback provides {nm}, so nothing would be trained: {hint}")
 
 # %% ../nbs/loop/06_learner.ipynb #63d044ca
+_NO_RATES = {dict: ", one of these: lr_find().suggest()['steepest']",
+             (list, tuple, slice): '; parts of a model get rates of their own with learn.unfreeze(.1)'}
+
 def checked_lr(
     lr,  # a learning rate
 ):
     "`lr` if it is a number above 0, else an error"
     try: ok = bool(0 < lr < float('inf'))
     except (TypeError, ValueError, RuntimeError): ok = False
-    if not ok: raise ValueError(f"lr={lr!r}: a learning rate is a number above 0")
-    return lr
+    if ok: return lr
+    hint = next((o for kind, o in _NO_RATES.items() if isinstance(lr, kind)), '')
+    raise ValueError(f"lr={lr!r}: a learning rate is a number above 0{hint}")
 
 def _params(opt):
     "The parameters that an optimizer updates; none of a custom one, which has no `param_groups`"

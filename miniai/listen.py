@@ -112,14 +112,15 @@ class _Masks:
 
 # %% ../nbs/looking/04_listen.ipynb #28db1096
 class _Linears:
-    "Outputs of linear layers: [tensor, weight, weights of the layers that take it; None for another function]"
+    "Outputs of linear layers: [tensor, weight, takers: weights of linear layers, None for another function]"
     SAME = 'dropout', 'flatten', 'view', 'reshape', 'contiguous'
     ASKS = '__get__', 'size', 'dim'
     def __init__(self): self.made = {}
     def before(self, name, args, kwargs):
         if name in (*self.ASKS, *self.SAME): return
+        first = args[1] if name == 'linear' and len(args) > 1 else None
         for k, t in enumerate((*args, *kwargs.values())):
-            if id(t) in self.made: self.made[id(t)][2].append(args[1] if name == 'linear' and k == 0 else None)
+            if id(t) in self.made: self.made[id(t)][2].append(None if k else first)
     def after(self, name, args, kwargs, out):
         if name == 'linear' and len(args) > 1: self.made[id(out)] = [out, args[1], []]
         elif name in self.SAME and args and id(args[0]) in self.made:
@@ -140,9 +141,10 @@ class Functions(TorchFunctionMode):
         self._meetings, self._reshapes = _Meetings(), _Reshapes()
         self._compared, self._attention, self._masks = _Compared(), _Attention(), _Masks()
         self._linears = _Linears()
+        self._before = (self._drops, self._meetings, self._compared, self._attention, self._masks, self._linears)
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name, kwargs = getattr(func, '__name__', ''), kwargs or {}
-        for o in (self._drops, self._meetings, self._compared, self._attention, self._masks, self._linears): o.before(name, args, kwargs)
+        for o in self._before: o.before(name, args, kwargs)
         out = func(*args, **kwargs)
         for o in (self._makers, self._reshapes, self._linears): o.after(name, args, kwargs, out)
         return out

@@ -200,7 +200,8 @@ def _named(ms, metrics):
     "All metrics by name: the positional ones after their type or function, numbered when there are several"
     res = {}
     for m in ms:
-        base = getattr(m, '__name__', type(m).__name__).strip('<>')
+        f = m.f if isinstance(m, EpochMetric) else m
+        base = getattr(f, '__name__', type(f).__name__).strip('<>')
         res[_free(base, {*res, *metrics})] = m
     res.update(metrics)
     return {_checked(nm): _as_metric(nm, m) for nm, m in res.items()}

@@ -21,11 +21,12 @@ _DARK = 50   # percent: from there on white digits are easier to read
 
 @close_on_error()
 def plot_confusion(
-    preds,         # logits (n, c), or class numbers (n,)
+    preds,         # logits (n, c), or class numbers (n,): tensors or arrays
     targets,       # class numbers (n,)
     classes=None,  # names of the classes
 ):
     "How often each class was predicted as each, in percent of the true class; returns the figure"
+    preds, targets = map(torch.as_tensor, (preds, targets))
     n = _n_classes(preds, targets, classes)
     confusion = import_quietly('torcheval.metrics.functional').multiclass_confusion_matrix
     share = 100*confusion(preds, targets, n, normalize='true')

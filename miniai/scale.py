@@ -124,7 +124,8 @@ def _ignores(learn):
 
 def _loss_of(learn, n, part):
     "The loss of a part of the batch; None if it can't be computed"
-    def cut(o): return map_nested(lambda t: t[part] if t.ndim and len(t) == n else t, o)
+    def exact(t): return t.float() if t.dtype in (torch.float16, torch.bfloat16) else t  # as autocast has it
+    def cut(o): return map_nested(lambda t: exact(t[part] if t.ndim and len(t) == n else t), o)
     try:
         with keep_random(), keep_state(learn.loss_func), torch.no_grad():
             return float(copied(learn.loss_func)(cut(learn.preds), *cut(learn.targets)))

@@ -7,6 +7,7 @@ __all__ = ['REPLACED', 'Signals']
 
 # %% ../nbs/diagnosis/08_signals.ipynb #51670004
 import functools, os, sys, threading, warnings
+from contextlib import nullcontext
 import torch, torch.nn.functional as F
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -106,6 +107,10 @@ _replacing = _Replacing()
 # %% ../nbs/diagnosis/08_signals.ipynb #51670017
 _SEARCHED = 20  # forward passes, in which parts that are called from outside are found
 
+def _no_inference():
+    "What is made within inference mode can't be written to outside, so it is left for a moment"
+    return torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
+
 class Signals:
     "Tells a listener, by methods named like the events, what this thread does with some models, until `stop`"
     def __init__(self,
@@ -179,7 +184,7 @@ class Signals:
         if f is None or self.busy or self.error: return
         self.busy = True
         try:
-            with self.no_grad: f(*args)
+            with _no_inference(), self.no_grad: f(*args)
         except Exception as e:
             self.error = e
             warnings.warn(f'the watching has ended with an error of its own, and the training goes on: '

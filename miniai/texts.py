@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from .core import main_tensor, map_nested
 from .dependence import (Replay, columns_unchanged, differs, found_in, gradient_cuts, graphs_without_edges,
-                               inputs_unused, linear_again, moved_places, other_samples, place_in_batch, places_of, still,
-                               target_among)
+                               inputs_unused, linear_again, moved_places, other_samples, place_in_batch,
+                               places_of, still, target_among)
 from .hooks import is_compiled
 from .learner import Callback
 

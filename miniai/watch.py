@@ -447,7 +447,7 @@ class Watch:
         self.record.live = Live(None)  # this one tells, and knows more
         model = models[0] if len(models) == 1 else _Several(_named(models))
         self.learn = Watched(model, [self.record, *(o for o in cbs if o is not self.record)])
-        self.calls, self.signals = CallRecord(), None
+        self.calls, self.signals, self.error = CallRecord(), None, None
         if loaders is not None: self.calls.valid_data = self.calls.number_of(_data_of(loaders))
         self.models, self.names = models, ' and '.join(type(m).__name__ for m in models)
         def fed(*args): self.record.batches.note_fed(*args)
@@ -475,6 +475,7 @@ class Watch:
         try: signals.tell('end')  # an error in there doesn't take the place of the loop's own
         finally:
             signals.stop()
+            self.error = signals.error
             for event in ('after_fit', 'cleanup_fit'): self.learn.callback(event)
             self.follower, self.models = None, ()
             self.learn.forget()
@@ -525,10 +526,20 @@ def diagnose(self:Watch):
         raise ValueError(f'no backward pass reached the watched model in {self.calls.n_forward} forward passes: '
                          'is the loss computed from its output, without detach(), item() or no_grad()?')
     res = diagnosis(self.run())
-    if self.calls.n_unknown == res.n_batches:
-        res.unseen = ['the targets, since no loss function of PyTorch is called with them: '
-                      'with watch(model) as seen, seen.batch(targets=…) tells them']
+    res.unseen = [*self._ended_early(), *self._without_targets(res.n_batches)]
     return res
+
+@patch
+def _ended_early(self:Watch):
+    error = self.error or self.signals and self.signals.error
+    why = f'{type(error).__name__}: {error}'
+    if error: yield f'what came later, for the watching ended with an error of its own: {why}'
+
+@patch
+def _without_targets(self:Watch, n):
+    if self.calls.n_unknown == n:
+        yield ('the targets, since no loss function of PyTorch is called with them, or one that had got another '
+               'name before: with watch(model) as seen, seen.batch(targets=…) tells them')
 
 @patch
 def overview(self:Watch,

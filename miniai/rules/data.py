@@ -33,7 +33,7 @@ MOSTLY_ZEROS = .5    # texts as counts of words are small on the whole, and fine
 )
 def unnormalised_input(run):
     x = run.batches.inputs
-    if not len(x) or run.setup.normalises: return
+    if not len(x) or run.setup.normalises or not x.std.any(): return  # or a constant, as of a bandit
     mean, std, sparse = x.mean.mean(), x.std.mean(), x.zeros.mean() >= MOSTLY_ZEROS
     curve, severity = input_curve(run), milder('critical', run.learns)
     if std > TOO_WIDE or (std < TOO_NARROW and not sparse) or abs(mean) > FAR_FROM_ZERO*std:
@@ -139,7 +139,9 @@ _MOSTLY = .5  # of the batches that are looked at
 )
 def same_samples(run):
     equal = run.batches.equal
+    x = run.batches.inputs
     if not len(equal) or equal.mean() <= _MOSTLY: return
+    if len(x) and np.ptp(x.mean) == 0: return  # each batch begins in one state, as the episodes of an agent
     share = float(equal.mean())
     seen = f'in {share:.0%} of {len(equal)} batches, all samples were the same'
     yield Finding(0, seen, None, share, loss_curve(run))

@@ -183,7 +183,8 @@ def early_gradients(run):
     "Median RMS over the first looks, the same as a norm, and names, where there is a gradient"
     first, numels = run.updates.grads[:EARLY_LOOKS], run.updates.numels
     flows = (first > 0).any(0)
-    g = np.nanmedian(first[:, flows], 0) if flows.any() else np.zeros(0)
+    begun = np.logical_or.accumulate(first > 0, 0)  # before, a weight may have been frozen
+    g = np.nanmedian(np.where(begun, first, math.nan)[:, flows], 0) if flows.any() else np.zeros(0)
     return (
         g,
         g if numels is None else g*np.sqrt(numels[flows]),

@@ -77,8 +77,8 @@ def steadier(
            'unshuffled several_steps eval_mode unbounded_loss',
     stage='step',
     when='an update is larger than a quarter of its weights, after a start that may be rougher; or than a '
-         'tenth, and the loss rose to twice its start; or than its weights, in the first batches, and the model '
-         'knows next to nothing at the end; a warning as long as the loss falls all the same',
+         'tenth, and the loss rose to twice its start; or than its weights, in the first batches, and the '
+         'model knows next to nothing at the end; a warning as long as the loss falls all the same',
 )
 def lr_too_high(run):
     if not (rate := rate_of(run)): return

@@ -7,7 +7,7 @@ __all__ = ['mixed_samples', 'target_seen', 'shifted_twice', 'order_unknown', 'pa
            'unused_input', 'unpaired', 'unchanged', 'no_activation', 'no_edges', 'overwritten', 'gradient_cut']
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0004
-from ..findings import Finding, rule
+from ..findings import Finding, milder, rule
 from ..run import loss_curve
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0007
@@ -237,12 +237,13 @@ def unchanged(run):
     'an activation between them, as nn.ReLU()',
     fact=True,
     stage='forward',
-    when='the output of a linear layer goes into another one and nowhere else, and is no narrower than both sides',
+    when='the output of a linear layer goes into another one and nowhere else, and is no narrower than both '
+         'sides; a note where the model learns',
 )
 def no_activation(run):
     pairs = run.structure.linear_again
     seen = f'nothing lies between {"; ".join(pairs[:3])}'
-    if pairs: yield Finding(0, seen, None, float(len(pairs)), loss_curve(run))
+    if pairs: yield Finding(0, seen, None, float(len(pairs)), loss_curve(run), milder('warning', run.learns))
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0098
 @rule(

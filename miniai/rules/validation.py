@@ -157,7 +157,7 @@ _ONLY_NAN = ('NaN or infinity in the validation data, or a value that training n
     'critical',
     'the validation data is not like the training data',
     'prepare both in the same way',
-    unless='non_finite diverged batch_norm weight_decay collapsed',
+    unless='non_finite diverged batch_norm weight_decay collapsed context_unused',
     fact=True,
     when='the validation loss alone is NaN; its inputs have another scale; '
     'classes come up that training never shows, or that it has nearly lost; classes are numbered '
@@ -256,7 +256,7 @@ WORSE = 1.5                      # a rise from which it is more than surer of it
          'training loss half of it; or the predictions know the training samples, and much less of the others',
 )
 def overfitting(run):
-    valid, at = run.epochs.valid, run.epochs.valid_at
+    valid, at = _once_each(run.epochs)
     if len(valid) < MIN_VALID or not np.isfinite(valid).all() or has_few_samples(run): return
     k, train = int(valid.argmin()), run.loss[-int(at[0]):].mean()
     late = np.median(valid[max(k, len(valid) - max(3, len(valid)//4)):])  # nothing from before the minimum
@@ -268,6 +268,11 @@ def overfitting(run):
     seen = f'{went}, while the training loss fell to {train:.3g}{skills}'
     severity = 'note' if not gap and _only_surer(run, rise) else ''
     yield Finding(int(at[k]), seen, None, float(rise), validation_curve(run), severity)
+
+def _once_each(epochs):
+    "The validation losses, without those of weights that were put back, with no training before them"
+    at, first = np.unique(epochs.valid_at, return_index=True)
+    return epochs.valid[first], at
 
 MIN_VALID = 4  # validation epochs
 
