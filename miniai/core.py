@@ -398,7 +398,8 @@ def write_whole(
 ):
     "Write a file beside, flush it, then give it its name: the old one is there, or the whole new one"
     path = Path(os.path.realpath(path))
-    if not path.parent.is_dir(): raise FileNotFoundError(f'{path}: there is no folder {path.parent}, make it first')
+    folder = path.parent
+    if not folder.is_dir(): raise FileNotFoundError(f'{path}: there is no folder {folder}, make it first')
     beside = path.with_name(f'.{secrets.token_hex(8)}.part')  # nobody can have put a link there
     data = data.encode() if isinstance(data, str) else data
     try:

@@ -78,8 +78,8 @@ def read_tensors(
         if not packed and not damaged:
             return torch.load(io.BytesIO(data), weights_only=True, map_location='cpu')
     except pickle.UnpicklingError:
-        raise ValueError(f'{path} holds no tensors that can be read: other objects are in it, as torch.save(model) '
-                         'writes; of a model of yours save torch.save(model.state_dict(), …)') from None
+        raise ValueError(f'{path} holds no tensors that can be read: other objects are in it, as '
+                         'torch.save(model) writes; of a model save torch.save(model.state_dict(), …)') from None
     except Exception as e:
         raise ValueError(f'{path} holds no tensors that can be read: {str(e)[:200]}') from None
     if damaged: raise ValueError(f'{path} is damaged: {damaged} has another checksum')

@@ -122,9 +122,11 @@ def _ignores(learn):
     labels = [t for t in learn.targets if isinstance(t, torch.Tensor)]
     return ignored is not None and any((t == ignored).any() for t in labels)
 
+_HALVES = torch.float16, torch.bfloat16
+
 def _loss_of(learn, n, part):
     "The loss of a part of the batch; None if it can't be computed"
-    def exact(t): return t.float() if t.dtype in (torch.float16, torch.bfloat16) else t  # as autocast has it
+    def exact(t): return t.float() if t.dtype in _HALVES else t  # as autocast has it
     def cut(o): return map_nested(lambda t: exact(t[part] if t.ndim and len(t) == n else t), o)
     try:
         with keep_random(), keep_state(learn.loss_func), torch.no_grad():

@@ -256,7 +256,7 @@ class HasLearnCB(Callback):
 
 # %% ../nbs/training/01_schedule.ipynb #97fb6ab6
 class RecorderCB(HasLearnCB):
-    "Record numbers after each training batch: `rec = RecorderCB(lr=lambda cb: cb.pg['lr'])`, `rec.values('lr')`"
+    "Record numbers after each training batch: `RecorderCB(lr=lambda cb: cb.pg['lr'])`, `values('lr')`"
     order = 20
     keeps = 'recs', 'fits'
     def __init__(self,

@@ -538,8 +538,8 @@ def _ended_early(self:Watch):
 @patch
 def _without_targets(self:Watch, n):
     if self.calls.n_unknown == n:
-        yield ('the targets, since no loss function of PyTorch is called with them, or one that had got another '
-               'name before: with watch(model) as seen, seen.batch(targets=…) tells them')
+        yield ('the targets, since no loss function of PyTorch is called with them, or one that had got '
+               'another name before: with watch(model) as seen, seen.batch(targets=…) tells them')
 
 @patch
 def overview(self:Watch,

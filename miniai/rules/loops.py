@@ -135,7 +135,8 @@ _STILL = 'put them into evaluation mode at the beginning of each epoch; freeze()
     stage='settings',
     when='a weight tensor never moves, since no gradient reaches it; with `requires_grad=False` it is a '
          'note, as long as the model learns; a warning where less than half of the tensors are frozen, '
-         'and with the random values of a new layer; and where the statistics of their batch norms move by a quarter of a standard deviation',
+         'and with the random values of a new layer; and where the statistics of their batch norms move '
+         'by a quarter of a standard deviation',
 )
 def frozen(run):
     up, still = run.updates, never_move(run)
