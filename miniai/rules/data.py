@@ -139,9 +139,7 @@ _MOSTLY = .5  # of the batches that are looked at
 )
 def same_samples(run):
     equal = run.batches.equal
-    x = run.batches.inputs
-    if not len(equal) or equal.mean() <= _MOSTLY: return
-    if len(x) and np.ptp(x.mean) == 0: return  # each batch begins in one state, as the episodes of an agent
+    if not len(equal) or equal.mean() <= _MOSTLY or run.structure.policy: return
     share = float(equal.mean())
     seen = f'in {share:.0%} of {len(equal)} batches, all samples were the same'
     yield Finding(0, seen, None, share, loss_curve(run))
