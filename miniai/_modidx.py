@@ -918,6 +918,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                              'miniai.init.plot_func': ('training/init.html#plot_func', 'miniai/init.py')},
             'miniai.keywords': { 'miniai.keywords.KeywordCB': ('loop/keywords.html#keywordcb', 'miniai/keywords.py'),
                                  'miniai.keywords.KeywordCB.__init__': ('loop/keywords.html#keywordcb.__init__', 'miniai/keywords.py'),
+                                 'miniai.keywords.KeywordCB._explain': ('loop/keywords.html#keywordcb._explain', 'miniai/keywords.py'),
                                  'miniai.keywords.KeywordCB.before_fit': ('loop/keywords.html#keywordcb.before_fit', 'miniai/keywords.py'),
                                  'miniai.keywords.KeywordCB.get_loss': ('loop/keywords.html#keywordcb.get_loss', 'miniai/keywords.py'),
                                  'miniai.keywords.KeywordCB.predict': ('loop/keywords.html#keywordcb.predict', 'miniai/keywords.py'),

@@ -247,16 +247,21 @@ def about_predict(
 )->str:
     "As `about_forward`; and that a batch is a dict, whose items were passed in order"
     says, batch = about_forward(e, learn.model, learn.inputs), getattr(learn, 'batch', None)
-    if not isinstance(batch, Mapping) or not isinstance(e, TypeError): return says
+    plain = getattr(learn, 'passes', True)  # the batch isn't passed by name already
+    if not isinstance(batch, Mapping) or not isinstance(e, TypeError) or not plain: return says
     by_name = (f"the batch is a dict of {', '.join(map(str, batch))}: "
                'Learner(…, cbs=KeywordCB()) passes them by name')
     return f'{says}; {by_name}' if says else by_name
 
 # %% ../nbs/loop/05_errors.ipynb #bfa06169
+_A_DICT = ("; a loss takes no dict: KeywordCB() takes the 'logits' out of it, or the model's own 'loss'; or a "
+           'subclass of TrainLearner says in get_loss what is compared')
+
 def target_remedy(
     preds, y,  # predictions and targets
 )->str:
     "What to do where `y` has not the shape or the type that goes with `preds`; '' if that can't be known"
+    if isinstance(preds, Mapping): return _A_DICT
     if not all(isinstance(o, torch.Tensor) for o in (preds, y)) or preds.ndim < 2: return ''
     if preds.shape[1] == 1: return _as_numbers(preds, y)
     if y.shape != preds.shape or y.is_floating_point(): return _as_labels(preds, y)

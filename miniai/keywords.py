@@ -8,6 +8,7 @@ __all__ = ['KeywordCB']
 # %% ../nbs/loop/keywords.ipynb #5a1f6b13
 import inspect
 from collections.abc import Mapping
+from .core import note
 from .learner import TrainCB
 
 # %% ../nbs/loop/keywords.ipynb #5a1f6b21
@@ -37,9 +38,18 @@ class KeywordCB(TrainCB):
         rest = {nm: o for nm, o in batch.items() if nm != self.labels}
         learn.inputs = tuple(rest.values())
         learn.targets = (batch[self.labels],) if self.labels in batch else ()
-        out = self._out = learn.model(**(batch if self._own_loss else rest))
+        given = batch if self._own_loss else rest
+        try: out = self._out = learn.model(**given)
+        except TypeError as e:
+            self._explain(e, learn.model, [nm for nm in given if not _takes(learn.model, nm)])
+            raise
         logits = _part(out, 'logits')
         learn.preds = out if logits is None else logits
+
+    def _explain(self, e, model, unknown):
+        if not unknown: return
+        note(e, f"the batch holds {', '.join(unknown)}, which {type(model).__name__} doesn't take: if these are the "
+                f'targets, KeywordCB({unknown[0]!r}); else leave them out where the batch is made')
 
     def get_loss(self, learn):
         own, self._out = _part(self._out, 'loss'), None  # which holds the graph
