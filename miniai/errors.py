@@ -254,8 +254,8 @@ def about_predict(
     return f'{says}; {by_name}' if says else by_name
 
 # %% ../nbs/loop/05_errors.ipynb #bfa06169
-_A_DICT = ("; a loss takes no dict: KeywordCB() takes the 'logits' out of it, or the model's own 'loss'; or a "
-           'subclass of TrainLearner says in get_loss what is compared')
+_A_DICT = ("; a loss takes no dict: KeywordCB() takes the 'logits' out of it, or the model's own 'loss'; or "
+           'a subclass of TrainLearner says in get_loss what is compared')
 
 def target_remedy(
     preds, y,  # predictions and targets

@@ -48,8 +48,8 @@ class KeywordCB(TrainCB):
 
     def _explain(self, e, model, unknown):
         if not unknown: return
-        note(e, f"the batch holds {', '.join(unknown)}, which {type(model).__name__} doesn't take: if these are the "
-                f'targets, KeywordCB({unknown[0]!r}); else leave them out where the batch is made')
+        note(e, f"the batch holds {', '.join(unknown)}, which {type(model).__name__} doesn't take: if these are "
+                f'the targets, KeywordCB({unknown[0]!r}); else leave them out where the batch is made')
 
     def get_loss(self, learn):
         own, self._out = _part(self._out, 'loss'), None  # which holds the graph

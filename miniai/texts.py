@@ -159,7 +159,7 @@ def _seen_along(replay, x, dim):
 def padding_seen(
     replay,  # `Replay`
 )->float:
-    "Share of the samples whose predictions for true places change with more padding, or other; None: no padding"
+    "Share of samples whose predictions for true places change with more padding, or other; None: there is none"
     found = (_seen_along(replay, x, dim) for x in replay.inputs if x.ndim > 1 for dim in (1, 0))
     return next((o for o in found if o is not None), None)
 
