@@ -181,7 +181,8 @@ def _check_provider(self:Learner, nm, cbs):
         raise ValueError(f"{' and '.join(found)} both provide {nm}, and only one may: "
                          "leave out all but one (a subclass of TrainCB replaces it)")
     meant = _almost(nm, cbs)
-    hint = f"did you mean {nm} when you wrote {meant}?" if meant else "add TrainCB() to cbs, or use TrainLearner"
+    hint = "add TrainCB() to cbs, or use TrainLearner"
+    if meant: hint = f"did you mean {nm} when you wrote {meant}?"
     raise ValueError(f"no callback provides {nm}, so nothing would be trained: {hint}")
 
 # %% ../nbs/loop/06_learner.ipynb #63d044ca
@@ -282,7 +283,7 @@ class _Outer:
         self.modes.__exit__()
 
 class FitState:
-    "What belongs to one fit: its listeners, found once, and who raised an error; inside another, its `_Outer`"
+    "What belongs to one fit: its listeners, found once, who raised an error; inside another, its `_Outer`"
     def __init__(self, learn, **args):
         self.learn, self.args, self.listeners = learn, args, {}  # args: those of `fit`
         self.blamed = None, None, None  # the last exception, its event, and where it was raised
