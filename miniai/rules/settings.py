@@ -51,13 +51,15 @@ def schedule(run):
     )
 
 _LONG, _UP, _TIMES = 50, .5, 5  # batches; share of the highest rate that is planned; of the first rate
+_RISES = 3  # a rate that was changed once by hand is no warm-up
 
 def _never_up(run):
     "A warm-up that is as long as the run, or stepped too seldom, as OneCycleLR once an epoch"
     if len(run.lr) < _LONG or np.isnan(run.lr).all(): return
     top, planned = np.nanmax(run.lr), run.setup.max_lr
     if planned is None:
-        if not (np.diff(run.lr) >= 0).all() or run.lr[-1] < _TIMES*max(run.lr[len(run.lr)//10], 1e-30): return
+        rises = np.diff(run.lr)
+        if (rises < 0).any() or (rises > 0).sum() < _RISES or run.lr[-1] < _TIMES*max(run.lr[len(run.lr)//10], 1e-30): return
         seen = f'the learning rate rises in all of the {len(run.lr)} batches, to {top:.3g} at the end'
         yield Finding(0, seen, None, float(top), rate_curve(run), 'warning',
                       'the warm-up is longer than the run', 'warm up over some hundredths of the run')
