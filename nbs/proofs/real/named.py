@@ -1,4 +1,4 @@
-"Which kinds of findings would name each mistake, written down from its sentence alone; some have none"
+"Which kinds of findings would name each mistake, from its sentence; some have none. Kinds that came later were added where their text says that very mistake"
 NAMED = dict(
     r01=dict(mixup_lambda_swapped='', val_not_normalized='validation_differs', never_back_to_train='eval_mode', folder_order_not_shuffled='unshuffled'),
     r02=dict(batch_first_missing='mixed_samples unused_input', flip_breaks_label='not_learning', pos_embed_not_trained='not_in_optimizer frozen order_unknown', onecycle_stepped_per_epoch='schedule lr_too_low'),
