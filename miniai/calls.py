@@ -12,8 +12,9 @@ from collections import Counter, deque
 from functools import partial
 from itertools import combinations
 import numpy as np, torch
+from torch import nn
 from .ask import nodes_of, views_in
-from .core import batch_size, main_tensor, map_nested, patch, tensors_of
+from .core import batch_size, is_sharded, main_tensor, map_nested, patch, tensors_of
 from .listen import mixes_samples_or_within
 from .learner import CANCELS
 from .loop import in_order
@@ -277,9 +278,14 @@ def _leak(self:CallRecord):
 _DISTINCT = .9  # of the rows, for equal ones to mean something
 
 def mark_of(model):
-    "One number, by which weights are known again"
-    norms = torch._foreach_norm([p.detach() for p in model.parameters()])
-    return sum(o.float().to(norms[0].device) for o in norms) if norms else None
+    "Norms of the weights that train, by which they are known again; None where that can't be said"
+    params = [p for p in model.parameters() if p.requires_grad and not nn.parameter.is_lazy(p)]
+    if not params or is_sharded(model) or any(p.is_meta for p in params): return None
+    try: return [o.to(params[0].device) for o in torch._foreach_norm([p.detach().float() for p in params])]
+    except RuntimeError: return None  # as of complex weights
+
+def _is(mark, other):
+    return bool(mark and other) and len(mark) == len(other) and all(map(torch.equal, mark, other))
 
 @patch
 def mark(self:CallRecord, model):
@@ -290,7 +296,8 @@ def mark(self:CallRecord, model):
 def begin_again(self:CallRecord, model):
     "The weights were loaded: what was trained with before isn't known to them, as in another fold"
     mark = mark_of(model)
-    self.put_back = self.n, next((n for n, o in self.marks if o is not None and o == mark), None)
+    known = {n for n, o in self.marks if _is(mark, o)}
+    self.put_back = self.n, known.pop() if len(known) == 1 else None
     self.leaks.append(self._leak())
     self.rows, self.n_rows, self.valid_epoch, self._last = {True: [], False: []}, Counter(), None, None
     self.random = set()

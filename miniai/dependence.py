@@ -71,7 +71,7 @@ class Replay:
             if not isinstance(arg, PackedSequence): map_nested(note, arg)  # whose rows are words of all texts
         self.preds = self()
         self.outs = _floats_in(self.out)
-        self.masks, self.linear_pairs = self.seen.masks, self.seen.linear_pairs
+        self.masks, self.linear_pairs = self.heard
 
     def __call__(self,
         *changes,  # pairs: an input, and what is given in its place
@@ -87,7 +87,8 @@ class Replay:
             self.out = out = map_nested(seen.taken, self.model(*args, **kwargs))
             after = torch.get_rng_state(), *_on_devices()
             self.draws = not all(map(torch.equal, before, after))  # random numbers, in evaluation mode too
-        self.seen, self.attends, self.computes_loss = seen, seen.attends, seen.compared is not None
+        self.heard = seen.masks, seen.linear_pairs
+        self.attends, self.computes_loss = seen.attends, seen.compared is not None
         return main_tensor(out if seen.compared is None else seen.compared)
 
     def moved(self, *changes):
@@ -189,14 +190,15 @@ def _other_texts(replay):
     words = [x for x in replay.inputs if x.ndim == 2 and not x.is_floating_point() and x.numel() == n]
     found = [o for x in words[:1] for dim in (1, 0) if (o := _texts_moved(replay, x, dim))]
     def is_mixed(o): return o[0] > o[1]/2  # fewer, where texts share what experts can take
-    return found[0] if found and all(map(is_mixed, found)) else (0, found[0][1] if found else 0)
+    if len(found) < 2: return 0, 0  # of a few texts alone nobody knows which dimension is theirs
+    return found[0] if all(map(is_mixed, found)) else (0, found[0][1])
 
 def other_samples(
     replay,  # `Replay`
 )->tuple:
     "On how many other samples a prediction depends, of so many; (0, 0) if it has no samples"
     x, preds = _rows_of(replay), replay.preds
-    if x is None and preds is not None: return _other_texts(replay)
+    if x is None and preds is not None and preds.ndim: return _other_texts(replay)
     if x is None or not _has_samples(replay, x) or (k := others_moved(replay, x)) is None: return 0, 0
     may_be_time = x.ndim > 1 and preds.ndim > 2 and preds.shape[:2] == x.shape[:2]
     if k and may_be_time and others_moved(replay, x, 1) == 0: k = 0  # samples are in the second dimension

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
+from .core import map_nested
 from .hooks import is_compiled
 from .learner import Callback, TrainCB, TrainLearner
 
@@ -106,9 +107,10 @@ class _Masks:
         if mask is None: return None
         return mask if mask.dtype == torch.bool else mask < _HIDES
     def _of_scores(self, scores, turned=False):
-        if scores is None or scores.is_nested or scores.ndim != 4: return None
+        if scores is None or scores.is_nested or scores.ndim != 4 or not scores.numel(): return None
         last = scores[:, 0, -1]  # of the first head
-        return (~last if turned else last) if last.dtype == torch.bool else last < _HIDES
+        hidden = (~last if turned else last) if last.dtype == torch.bool else last < _HIDES
+        return hidden & ~hidden.all(-1, keepdim=True)  # where the last place is padding itself, it sees nothing
 
 # %% ../nbs/looking/04_listen.ipynb #28db1096
 class _Linears:
@@ -119,8 +121,13 @@ class _Linears:
     def before(self, name, args, kwargs):
         if name in (*self.ASKS, *self.SAME): return
         first = args[1] if name == 'linear' and len(args) > 1 else None
-        for k, t in enumerate((*args, *kwargs.values())):
-            if id(t) in self.made: self.made[id(t)][2].append(None if k else first)
+        whole = args[:1] if first is not None else ()
+        for t in whole:
+            if id(t) in self.made: self.made[id(t)][2].append(first)
+        map_nested(self.take, (args[len(whole):], kwargs))
+    def take(self, t):
+        if id(t) in self.made: self.made[id(t)][2].append(None)
+        return t
     def after(self, name, args, kwargs, out):
         if name == 'linear' and len(args) > 1: self.made[id(out)] = [out, args[1], []]
         elif name in self.SAME and args and id(args[0]) in self.made:
@@ -159,8 +166,7 @@ class Functions(TorchFunctionMode):
     linear_pairs = property(lambda self: self._linears.found)
     def taken(self, t):
         "Somebody else takes a tensor, as one that the model returns"
-        if id(t) in self._linears.made: self._linears.made[id(t)][2].append(None)
-        return t
+        return self._linears.take(t)
     def maker(self, t):
         "The name of the function that `t` came out of, or None"
         return self.made.get(t.data_ptr())

@@ -411,6 +411,8 @@ def validate(self:Follower, b):
     self.finish(b)
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70024
+def _said(error): return f'{type(error).__name__}: {error}' if error else ''
+
 def _check(models, cbs):
     if not models: raise TypeError('watch() needs a model: watch(model)')
     for m in models:
@@ -447,7 +449,7 @@ class Watch:
         self.record.live = Live(None)  # this one tells, and knows more
         model = models[0] if len(models) == 1 else _Several(_named(models))
         self.learn = Watched(model, [self.record, *(o for o in cbs if o is not self.record)])
-        self.calls, self.signals, self.error = CallRecord(), None, None
+        self.calls, self.signals, self.error = CallRecord(), None, ''
         if loaders is not None: self.calls.valid_data = self.calls.number_of(_data_of(loaders))
         self.models, self.names = models, ' and '.join(type(m).__name__ for m in models)
         def fed(*args): self.record.batches.note_fed(*args)
@@ -475,7 +477,7 @@ class Watch:
         try: signals.tell('end')  # an error in there doesn't take the place of the loop's own
         finally:
             signals.stop()
-            self.error = signals.error
+            self.error = _said(signals.error)  # without the frames that it came through
             for event in ('after_fit', 'cleanup_fit'): self.learn.callback(event)
             self.follower, self.models = None, ()
             self.learn.forget()
@@ -531,9 +533,8 @@ def diagnose(self:Watch):
 
 @patch
 def _ended_early(self:Watch):
-    error = self.error or self.signals and self.signals.error
-    why = f'{type(error).__name__}: {error}'
-    if error: yield f'what came later, for the watching ended with an error of its own: {why}'
+    why = self.error or self.signals and _said(self.signals.error)
+    if why: yield f'what came later, for the watching ended with an error of its own: {why}'
 
 @patch
 def _without_targets(self:Watch, n):

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['NEARLY_ZERO', 'SAME_NORM', 'TINY_UPDATE', 'NEXT_TO_NOTHING', 'PULL', 'PULL_DECOUPLED', 'SHRUNK', 'SHRUNK_BY_FAR',
-           'GONE', 'OF_ALL', 'NEXT_TO_NOTHING_LEFT', 'FEW_VALUES', 'schedule', 'rate_curve', 'clipped', 'norms_of',
-           'typical_update', 'norm_curve', 'pull_of', 'weight_decay', 'sizes_left', 'all_left', 'size_curve', 'dropout',
-           'batch_norm', 'same_units']
+           'STRONG', 'GONE', 'OF_ALL', 'NEXT_TO_NOTHING_LEFT', 'FEW_VALUES', 'schedule', 'rate_curve', 'clipped',
+           'norms_of', 'typical_update', 'norm_curve', 'pull_of', 'weight_decay', 'sizes_left', 'all_left',
+           'size_curve', 'dropout', 'batch_norm', 'same_units']
 
 # %% ../../nbs/diagnosis/rules/settings.ipynb #13300004
 import math
@@ -148,7 +148,8 @@ SHRUNK_BY_FAR = .5  # likewise
 )
 def weight_decay(run):
     if not run.setup.decay or not run.updates.sizes.size or len(run.updates.batches) < 5: return
-    pull, gone = pull_of(run), _at_zero(run)
+    pull = pull_of(run)
+    gone = _at_zero(run, pull)
     if gone:
         seen = f'weight decay is {run.setup.decay:g}, and these weights went to zero: {", ".join(gone[:3])}'
         yield Finding(0, seen, None, GONE, size_curve(run), milder('critical', run.learns))
@@ -171,10 +172,12 @@ def weight_decay(run):
         milder('critical', run.learns and knows),
     )
 
+STRONG = 1e-3  # a coupled decay that can do it, beside gradients that are small
 GONE, OF_ALL = .02, .05  # of a tensor's first size; of all weights, as biases hold little and may go to zero
 
-def _at_zero(run):
+def _at_zero(run, pull):
     "Names of weights of which next to nothing is left, if they are many"
+    if run.setup.decay < STRONG or run.setup.decoupled and pull < 2: return []  # something else took them
     sizes, numels = run.updates.sizes, run.updates.numels
     gone = (sizes[0] > 0) & (sizes[-1] < GONE*sizes[0])
     if numels is None or numels[gone].sum() < OF_ALL*numels.sum(): return []

@@ -302,7 +302,9 @@ def worst_kept(run):
     valid, at, back = run.epochs.valid, run.epochs.valid_at, run.calls.put_back
     if back is None or back not in at or not np.isfinite(valid).all(): return
     k, n = list(at).index(back), len(valid)
-    if n < MIN_EPOCHS or valid[k] < valid.max() or valid[k] < MUCH_WORSE*valid.min(): return
+    if k == n - 1 or n < MIN_EPOCHS or valid[k] < max(valid.max(), MUCH_WORSE*valid.min()): return
+    skills = [o.value for _, o in run.epochs.valid_skill]
+    if len(skills) == n and skills[k] > np.median(skills): return  # it is the best by its accuracy, perhaps
     seen = f'the weights of validation {k + 1} of {n} were loaded, whose loss {valid[k]:.3g} is the largest; '
     seen += f'the least is {valid.min():.3g}'
     yield Finding(back - 1, seen, None, float(valid[k]/valid.min()), validation_curve(run))
