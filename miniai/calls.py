@@ -296,7 +296,7 @@ def mark(self:CallRecord, model):
 def begin_again(self:CallRecord, model):
     "The weights were loaded: what was trained with before isn't known to them, as in another fold"
     mark = mark_of(model)
-    known = {n for n, o in self.marks if _is(mark, o)}
+    known = {n for n, o in self.marks if n < self.n and _is(mark, o)}  # of earlier batches
     self.put_back = self.n, known.pop() if len(known) == 1 else None
     self.leaks.append(self._leak())
     self.rows, self.n_rows, self.valid_epoch, self._last = {True: [], False: []}, Counter(), None, None
