@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_CALLS', 'MAX_ROWS', 'LOOK_EVERY', 'Optimizers', 'Watched', 'OpenBatch', 'reaches', 'by_name', 'set_targets',
-           'set_loss', 'CallRecord', 'mark_of']
+           'set_loss', 'CallRecord']
 
 # %% ../nbs/diagnosis/calls.ipynb #ca110004
 import math, weakref
@@ -180,7 +180,7 @@ class CallRecord:
         self.valid_epoch = None  # in which rows of validation data are kept
         self.several = False  # whether batches come from a loader with more than one
         self.leaks = []  # of runs that were over before
-        self.marks, self.put_back = deque(maxlen=_TOKENS**2), None  # (training batches, `mark_of` the weights)
+        self.marks, self.put_back = deque(maxlen=_TOKENS**2), None  # (training batches, mark of the weights)
         self.valid_data = None  # the data set to validate with, where it is known
         self.numbers, self.n_numbers = {}, 0  # of data sets
 
@@ -261,6 +261,19 @@ def note_rows(self:CallRecord, learn):
     last, self._last = self._last, sums
     if self.several and last is not None and last.shape == sums.shape: self.same.append((last == sums).all())
 
+# %% ../nbs/diagnosis/calls.ipynb #77a7b002
+def _mark_of(model):
+    "The norms of the weights that train, by which they are known again; None where that can't be said"
+    params = [p for p in model.parameters() if p.requires_grad and not nn.parameter.is_lazy(p)]
+    if not params or is_sharded(model) or any(p.is_meta for p in params): return None
+    norms = torch._foreach_norm([p.detach().abs().float() for p in params])
+    return torch.stack([o.to(params[0].device) for o in norms])
+
+@patch
+def mark(self:CallRecord, model):
+    "A validation begins, with these weights"
+    self.marks.append((self.n, _mark_of(model)))
+
 # %% ../nbs/diagnosis/calls.ipynb #77a70016
 @patch
 def _kept_rows(self:CallRecord, training):
@@ -277,26 +290,12 @@ def _leak(self:CallRecord):
 
 _DISTINCT = .9  # of the rows, for equal ones to mean something
 
-def mark_of(model):
-    "Norms of the weights that train, by which they are known again; None where that can't be said"
-    params = [p for p in model.parameters() if p.requires_grad and not nn.parameter.is_lazy(p)]
-    if not params or is_sharded(model) or any(p.is_meta for p in params): return None
-    try: return [o.to(params[0].device) for o in torch._foreach_norm([p.detach().float() for p in params])]
-    except RuntimeError: return None  # as of complex weights
-
-def _is(mark, other):
-    return bool(mark and other) and len(mark) == len(other) and all(map(torch.equal, mark, other))
-
-@patch
-def mark(self:CallRecord, model):
-    "A validation begins, with these weights"
-    self.marks.append((self.n, mark_of(model)))
-
 @patch
 def begin_again(self:CallRecord, model):
     "The weights were loaded: what was trained with before isn't known to them, as in another fold"
-    mark = mark_of(model)
-    known = {n for n, o in self.marks if n < self.n and _is(mark, o)}  # of earlier batches
+    mark = _mark_of(model)
+    def is_it(o): return mark is not None and o is not None and torch.equal(mark, o)
+    known = {n for n, o in self.marks if n < self.n and is_it(o)}  # of earlier batches
     self.put_back = self.n, known.pop() if len(known) == 1 else None
     self.leaks.append(self._leak())
     self.rows, self.n_rows, self.valid_epoch, self._last = {True: [], False: []}, Counter(), None, None

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.utils.rnn import PackedSequence
-from .core import copied, keep_random, main_tensor, map_nested, random_states, set_random_states
+from .core import copied, keep_random, main_tensor, map_nested, random_states, set_random_states, tensors_of
 from .listen import Functions
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0009
@@ -42,10 +42,7 @@ def _names_of(model, n):
 
 def _on_devices(): return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
 
-def _floats_in(o):
-    found = []
-    map_nested(lambda t: found.append(t) or t, o)
-    return [t for t in found if t.is_floating_point() and t.ndim]
+def _floats_in(o): return [t for t in tensors_of(o) if t.is_floating_point() and t.ndim]
 
 def _which_moved(a, b):
     "Where two predictions are apart; None if nothing can be said"

@@ -353,8 +353,7 @@ def is_measured(self:Follower, b):
     trained_with = self.calls.by_data
     if b.losses or not (b.drawn and b.outs and trained_with and b.data not in trained_with): return False
     self.unlearnt += 1
-    alone = self.unlearnt < 2  # it may be for a target
-    return b.evaluated and not b.grad or not alone
+    return b.evaluated and not b.grad or self.unlearnt > 1  # a single one may be for a target
 
 @patch
 def measure(self:Follower, b):
