@@ -82,6 +82,7 @@ class OpenBatch:
         self.held = None          # a weight and its gradient, which another loss gave
         self.n_at_grad = None  # forward passes before `torch.autograd.grad` was called without create_graph
         self.cuts = False  # and the loss is computed from those gradients
+        self.without_graph = deque(maxlen=MAX_CALLS)  # outputs that have none, though gradients are on
         self.first_grads = set()  # where the graphs of gradients begin, that have one
         self.live_layers = False  # whether a dropout or batch norm was in training mode
     def note_pass(self, m, args, kwargs):
@@ -90,6 +91,11 @@ class OpenBatch:
         "Whether the loss is computed from gradients without a graph: no pass came after, or it adds a number"
         if self.n_at_grad is None: return
         self.cuts |= self.n_at_grad == len(self.called) or adds_constant(root)
+    def note_without_graph(self, out): self.without_graph += [t for t in tensors_of(out) if not t.requires_grad]
+    def has_lost_term(self, root):
+        "Whether the loss adds, as a number, what a loss function gave for an output without a graph"
+        def is_lost(args): return any(t is o for t in tensors_of(args) for o in self.without_graph)
+        return any(out.grad_fn is None and is_lost(args) for _, args, _, out in self.losses) and adds_constant(root)
     def nodes(self):
         "Where the graphs of its outputs begin"
         found = set()
@@ -317,7 +323,7 @@ def part(self:CallRecord)->Calls:
                  same_random=tuple(self.same_random), put_back=epoch if at == self.n else None,
                  **as_they_are, **counted)
 
-_COUNTED = 'stale', 'repeated', 'recreated', 'late_clips', 'scaled_clips', 'turns', 'acted', 'cut_grads'
+_COUNTED = 'stale', 'repeated', 'recreated', 'late_clips', 'scaled_clips', 'turns', 'acted', 'cut_grads', 'cut_terms'
 
 # %% ../nbs/diagnosis/calls.ipynb #77a7a011
 def _equal(a, b):

@@ -140,6 +140,7 @@ class Batches:
     only_target: float = None  # of all calls of a binary cross entropy, if there is one only
     pairs: tuple = None  # shapes whose arithmetic gave a value for each pair of samples
     equal: np.ndarray = _none()  # (looks,) bool: whether all rows of the inputs were the same
+    common: np.ndarray = _none()  # (looks,) of embeddings, share of their squares that all samples have in common
     eval_mode: int = None  # first batch with a dropout or batch norm layer in evaluation mode
     adapting: dict = field(default_factory=dict)  # frozen batch norms in training mode: how far they moved
     placeholders: tuple = ()  # (column, value, share) of a table: values far outside of all others
@@ -305,6 +306,7 @@ class Calls:
     acted: int = 0  # batches that came after a forward pass without gradient, and without a loss
     kl_mean: int = 0  # columns of what kl_div takes a mean over; 0: it does not
     cut_grads: int = 0  # batches with gradients that have no graph, and a loss that is computed from them
+    cut_terms: int = 0  # batches whose loss adds what a loss function gave for an output without a graph
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00092
 @dataclass

@@ -111,6 +111,15 @@ def _no_inference():
     "What is made within inference mode can't be written to outside, so it is left for a moment"
     return torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
 
+class _HookOfOne:
+    "A hook that does nothing in a copy of its module, in memory or in a file: that is another model, which nobody watches"
+    def __init__(self, f): self.f = f
+    def __call__(self, *args, **kwargs): return self.f(*args, **kwargs)
+    def __deepcopy__(self, memo): return _nothing
+    def __reduce__(self): return getattr, (_nothing.__self__, _nothing.__name__)
+
+_nothing = nullcontext().__exit__  # takes anything, and is there where miniai isn't
+
 class Signals:
     "Tells a listener, by methods named like the events, what this thread does with some models, until `stop`"
     def __init__(self,
@@ -122,7 +131,8 @@ class Signals:
         self.handles, self.calls = [], 0
         for m in models:
             self._hook(m)
-            self.handles += [m.register_load_state_dict_pre_hook(self._loading), m.register_load_state_dict_post_hook(self._loaded)]
+            self.handles += [m.register_load_state_dict_pre_hook(_HookOfOne(self._loading)),
+                             m.register_load_state_dict_post_hook(_HookOfOne(self._loaded))]
         self.parts = {o for m in models for o in m.modules()} - {*models}
         compiled = any(map(is_compiled, [*models, *self.parts]))
         self.search = None if compiled else register_module_forward_pre_hook(self._search)
@@ -131,8 +141,8 @@ class Signals:
             _listening.append(self)
 
     def _hook(self, m):
-        self.handles += [m.register_forward_pre_hook(self._begins, with_kwargs=True),
-                         m.register_forward_hook(self._ended, with_kwargs=True, always_call=True)]
+        self.handles += [m.register_forward_pre_hook(_HookOfOne(self._begins), with_kwargs=True),
+                         m.register_forward_hook(_HookOfOne(self._ended), with_kwargs=True, always_call=True)]
     def _loading(self, m, given, prefix, *_):
         own = {prefix + nm: p for nm, p in m.named_parameters()}
         pairs = [(given.get(nm), p) for nm, p in own.items()]

@@ -40,6 +40,7 @@ class Follower:
         self.learn, self.calls, self.look, self.fed, self.opts = learn, calls, look, fed, []
         self.whole, self.params = learn.model, {id(p) for p in learn.model.parameters()}
         self.layers = [m for m in learn.model.modules() if _is_random(m)]
+        self.grad = True  # whether gradients were on when a model was called last
         self.open = self.pending = self.passing = self.data = self.root = None
         self.moved = self.loader_over = self.epoch_over = self.in_backward = self.is_seeded = False
         self.n_passes = 0
@@ -72,7 +73,9 @@ class Follower:
     def owns(self, opt): return any(id(p) in self.params for g in opt.param_groups for p in g['params'])
 
     def find_optimizers(self):
-        if self.opts: return
+        "Those that there are before the first step; a loop without any is searched less and less often"
+        n = self.calls.n
+        if self.opts or n & (n - 1): return  # 0, 1, 2, 4, 8, …: a search through all objects takes a while
         for o in all_optimizers():
             if self.owns(o): self.add(o)
 
@@ -96,7 +99,7 @@ class Follower:
 def forward_begins(self:Follower, m, args, kwargs, grad):
     if self.in_backward: return  # a checkpointed part runs again
     if getattr(main_tensor((*args, *kwargs.values())), 'is_meta', False): return self.close()  # shapes alone
-    self.calls.n_forward += 1
+    self.calls.n_forward, self.grad = self.calls.n_forward + 1, grad
     if self.open is not None and self._goes_on(self.open, m, grad):
         self.open.note_pass(m, args, kwargs)
         return self.open.called.append(m)
@@ -132,6 +135,7 @@ _MOST_STEPS = 20  # of one optimizer before another one has its turn, as of a cr
 def forward_ended(self:Follower, m, args, kwargs, out):
     if self.open is None or self.in_backward: return
     self.open.outs.append(out)
+    if self.grad: self.open.note_without_graph(out)
     self.learn.callback('end_of_forward')
 
 @patch
@@ -165,6 +169,7 @@ def backward_begins(self:Follower, f, args, kwargs):
     b.grad, b.fresh = True, set()
     if b.backward: return self._note_other_loss(b)
     b.note_cuts(root)
+    self.calls.counts['cut_terms'] += b.has_lost_term(root)
     self.find_optimizers()
     if self.learn.iter % LOOK_EVERY == 0: self.check_weights()
     set_loss(self.learn, b, root)

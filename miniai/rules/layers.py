@@ -52,7 +52,7 @@ def std_curve(r):
 # %% ../../nbs/diagnosis/rules/layers.ipynb #e0931b64
 DEAD_SHARE = .25  # reported from a quarter on
 MOST = .8         # critical above four fifths
-HALF = .5         # in between a note where it began so
+HALF = .5         # a note up to a half: as many units are left
 MIN_LOOKS, MIN_UNITS = 5, 4
 
 _BORN_DEAD = dict(
@@ -67,8 +67,8 @@ _BORN_DEAD = dict(
     'lower the learning rate, use a Kaiming initialisation, or a leaky ReLU',
     unless='unnormalised_input',
     stage='forward',
-    when="a quarter of a layer's units give zero over many batches in a row; critical above four "
-         "fifths, and milder where the model learns",
+    when="a quarter of a layer's units give zero over many batches in a row, a note up to a half; critical "
+         "above four fifths, and milder where the model learns",
 )
 def dead_units(run):
     for r in run.layers:
@@ -83,7 +83,7 @@ def dead_units(run):
             r.label,
             float(share[-1]),
             dead_curve(r),
-            milder('critical', share[-1] <= MOST, share[-1] <= HALF and born, run.learns),
+            milder('critical', share[-1] <= MOST, share[-1] <= HALF, run.learns),
             **born,
         )
 

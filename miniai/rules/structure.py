@@ -278,6 +278,7 @@ def overwritten(run):
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0061
 _FEW = .05  # of the batches
+_ATTACHED = 'leave out that detach(): where a generator trains, its pictures go to the discriminator with their graph'
 
 @rule(
     'gradient_cut',
@@ -288,7 +289,7 @@ _FEW = .05  # of the batches
     fact=True,
     stage='backward',
     when='the input of a layer changes with weights that train, and has no graph; or gradients for a loss '
-         'are computed without one',
+         'are computed without one; or a part of the loss has none',
 )
 def gradient_cut(run):
     cuts, n = run.structure.cuts, run.calls.cut_grads
@@ -296,6 +297,10 @@ def gradient_cut(run):
         seen = f'in {n} batches torch.autograd.grad was called without create_graph: '
         seen += 'a loss of its gradients trains nothing'
         yield Finding(0, seen, None, float(n), loss_curve(run))
+    if run.calls.cut_terms > _FEW*len(run.loss):
+        seen = f'in {run.calls.cut_terms} batches a part of the loss is a number without a graph: it was computed from an '
+        seen += 'output that was detached, and trains nothing'
+        yield Finding(0, seen, None, float(run.calls.cut_terms), loss_curve(run), advice=_ATTACHED)
     if not cuts: return
     seen = f'what {", ".join(cuts[:2])} gets depends on weights that train, and no gradient goes back there'
     yield Finding(0, seen, cuts[0], float(len(cuts)), loss_curve(run))
