@@ -204,6 +204,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                               'miniai.calls._meet': ('diagnosis/calls.html#_meet', 'miniai/calls.py'),
                               'miniai.calls._row_sums': ('diagnosis/calls.html#_row_sums', 'miniai/calls.py'),
                               'miniai.calls._same_function': ('diagnosis/calls.html#_same_function', 'miniai/calls.py'),
+                              'miniai.calls._seen_as': ('diagnosis/calls.html#_seen_as', 'miniai/calls.py'),
                               'miniai.calls._set_told': ('diagnosis/calls.html#_set_told', 'miniai/calls.py'),
                               'miniai.calls.by_name': ('diagnosis/calls.html#by_name', 'miniai/calls.py'),
                               'miniai.calls.reaches': ('diagnosis/calls.html#reaches', 'miniai/calls.py'),

@@ -169,6 +169,14 @@ def _set_told(learn, b):
 MAX_ROWS = 20_000  # that are kept of the training data, and of the validation data
 _TOKENS, LOOK_EVERY = 64, 10  # batches whose graphs are looked for, every so many batches
 
+def _seen_as(x):
+    "(shape of the data, shape) of a tensor that is a view of data, all in their order; () for any other"
+    base = x._base
+    if base is None or not base.ndim or not (x.is_contiguous() and base.is_contiguous()): return ()
+    samples = base.shape[:1] if base.numel() == x.numel() else x.shape[:1]  # or it is a part of them
+    before = *samples, *base.shape[1:]
+    return (before, tuple(x.shape)) if math.prod(before) == x.numel() else ()
+
 class _Token: "Lives as long as the graph that it was put into"
 
 class CallRecord:
@@ -210,7 +218,9 @@ class CallRecord:
 
     def note_views(self, b, root):
         "Whether, between the outputs and the loss, a view takes one dimension for another"
-        mixed = [o for o in views_in(root, b.nodes()) if mixes_samples_or_within(*o)]
+        within = [(*o, 'the loop, before the loss') for o in views_in(root, b.nodes())]
+        before = [(*o, 'the loop, before the model') for o in map(_seen_as, tensors_of(b.inputs)) if o]
+        mixed = [o for o in before + within if mixes_samples_or_within(*o[:2])]
         self.viewed = self.viewed or next(iter(mixed), ())
 
     def note_random(self):

@@ -296,7 +296,7 @@ class Calls:
     same: np.ndarray = _none()  # (looks,) whether the inputs were those of the look before
     other_loss: tuple = (0, 0)  # looks at weights that held gradients of another loss before their own; all looks
     same_random: tuple = ()  # batches that began with the random numbers of an earlier one
-    viewed: tuple = ()  # (shape of an output, shape that the loss was given), if a view has mixed dimensions
+    viewed: tuple = ()  # (shape, shape behind a view that has mixed dimensions, where)
     not_copied: int = None  # training batches before a model was given its own tensors to load
     leak: tuple = (0, 0)  # rows of the validation data that were trained with, of so many
     same_views: tuple = (0, 0)  # batches whose loss compares equal outputs of one model, of those with several

@@ -519,7 +519,7 @@ def run(self:Watch):
     "What was seen so far, as one `Run`"
     run = self.record.run(self.learn.loss_func if self.learn.plain else None)
     run.calls, run.incident = self.calls.part(), incident_of(self.cbs)
-    if run.calls.viewed: run.batches.reshapes.append((*run.calls.viewed, 'the loop, before the loss'))
+    if run.calls.viewed: run.batches.reshapes.append(run.calls.viewed)
     return run
 
 @patch
