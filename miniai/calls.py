@@ -83,6 +83,7 @@ class OpenBatch:
         self.n_at_grad = None  # forward passes before `torch.autograd.grad` was called without create_graph
         self.cuts = False  # and the loss is computed from those gradients
         self.without_graph = deque(maxlen=MAX_CALLS)  # outputs that have none, though gradients are on
+        self.is_lost = False  # whether a loss function was given one of these
         self.first_grads = set()  # where the graphs of gradients begin, that have one
         self.live_layers = False  # whether a dropout or batch norm was in training mode
     def note_pass(self, m, args, kwargs):
@@ -92,10 +93,13 @@ class OpenBatch:
         if self.n_at_grad is None: return
         self.cuts |= self.n_at_grad == len(self.called) or adds_constant(root)
     def note_without_graph(self, out): self.without_graph += [t for t in tensors_of(out) if not t.requires_grad]
+    def note_loss(self, args, out):
+        "Whether a loss function was given an output without a graph"
+        self.is_lost |= out.grad_fn is None and any(t is o for t in tensors_of(args) for o in self.without_graph)
     def has_lost_term(self, root):
-        "Whether the loss adds, as a number, what a loss function gave for an output without a graph"
-        def is_lost(args): return any(t is o for t in tensors_of(args) for o in self.without_graph)
-        return any(out.grad_fn is None and is_lost(args) for _, args, _, out in self.losses) and adds_constant(root)
+        "Whether the loss that is followed back adds such a number"
+        is_lost, self.is_lost = self.is_lost, False
+        return is_lost and adds_constant(root)
     def nodes(self):
         "Where the graphs of its outputs begin"
         found = set()

@@ -140,7 +140,6 @@ class Batches:
     only_target: float = None  # of all calls of a binary cross entropy, if there is one only
     pairs: tuple = None  # shapes whose arithmetic gave a value for each pair of samples
     equal: np.ndarray = _none()  # (looks,) bool: whether all rows of the inputs were the same
-    common: np.ndarray = _none()  # (looks,) of embeddings, share of their squares that all samples have in common
     eval_mode: int = None  # first batch with a dropout or batch norm layer in evaluation mode
     adapting: dict = field(default_factory=dict)  # frozen batch norms in training mode: how far they moved
     placeholders: tuple = ()  # (column, value, share) of a table: values far outside of all others

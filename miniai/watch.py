@@ -141,7 +141,9 @@ def forward_ended(self:Follower, m, args, kwargs, out):
 @patch
 def loss_computed(self:Follower, f, args, kwargs, out):
     b = self.open
-    if b is None or b.backward or not isinstance(out, torch.Tensor): return
+    if b is None or not isinstance(out, torch.Tensor): return
+    b.note_loss(args, out)
+    if b.backward: return
     b.losses.append((f, args, kwargs, out))
     given = [o for o in by_name(args, kwargs)[0] if isinstance(o, torch.Tensor)]
     if b.grad and len(given) == 2: self.fed(f.__name__, *given)
@@ -167,9 +169,9 @@ def backward_begins(self:Follower, f, args, kwargs):
     if not reaches(root, b.nodes()): return  # of another model
     self.root = root
     b.grad, b.fresh = True, set()
+    self.calls.counts['cut_terms'] += b.has_lost_term(root)
     if b.backward: return self._note_other_loss(b)
     b.note_cuts(root)
-    self.calls.counts['cut_terms'] += b.has_lost_term(root)
     self.find_optimizers()
     if self.learn.iter % LOOK_EVERY == 0: self.check_weights()
     set_loss(self.learn, b, root)

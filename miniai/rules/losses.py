@@ -121,7 +121,8 @@ def ctc_labels(run):
     yield Finding(0, seen, None, short, curve, cause=cause, advice='pool less along the time')
 
 # %% ../../nbs/diagnosis/rules/losses.ipynb #10550032
-MIN_LOSSES, _SAME = 20, 1e-5  # batches; difference between the largest and the smallest loss, relative to them
+MIN_LOSSES = 20               # batches
+_SAME, _VARIES = 1e-5, .01  # differences between losses, relative to them: of those that are the same; of those before
 
 @rule(
     'constant_loss',
@@ -130,10 +131,16 @@ MIN_LOSSES, _SAME = 20, 1e-5  # batches; difference between the largest and the 
     'print what is compared: is the reference the model itself in place of a copy (copy.deepcopy), does a mask '
     'leave out all that differs, has the dimension of a softmax a single value?',
     unless='data settings forward backward step',
-    when='the loss is the same number, not 0, in all batches, from the first on',
+    when='the loss is the same number, not 0, in all batches, or in all of a later stage of the training',
 )
 def constant_loss(run):
-    loss = run.loss
-    if len(loss) < MIN_LOSSES or run.structure.policy or not np.isfinite(loss).all(): return
-    if not loss.any() or np.ptp(loss) > _SAME*np.abs(loss).max(): return
-    yield Finding(0, f'the loss is {loss[0]:.4g} in each of {len(loss)} batches', None, float(loss[0]), loss_curve(run))
+    loss, k = run.loss, _begins_to_be_constant(run.loss)
+    if len(loss) - k < MIN_LOSSES or run.structure.policy or not loss.any(): return
+    before = loss[max(0, k - MIN_LOSSES):k]
+    if k and not np.ptp(before) > _VARIES*abs(loss[-1]): return  # it has come to rest
+    yield Finding(k, f'the loss is {loss[-1]:.4g} in each of {len(loss) - k} batches', None, float(loss[-1]), loss_curve(run))
+
+def _begins_to_be_constant(loss):
+    "The first batch from which on all losses are the same"
+    differs = ~(np.abs(loss - loss[-1]) <= _SAME*abs(loss[-1]))
+    return int(differs.nonzero()[0].max(initial=-1)) + 1
