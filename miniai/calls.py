@@ -92,10 +92,12 @@ class OpenBatch:
         "Whether the loss is computed from gradients without a graph: no pass came after, or it adds a number"
         if self.n_at_grad is None: return
         self.cuts |= self.n_at_grad == len(self.called) or adds_constant(root)
-    def note_without_graph(self, out): self.without_graph += [t for t in tensors_of(out) if not t.requires_grad]
+    def note_without_graph(self, out):
+        self.without_graph += [t for t in tensors_of(out) if not t.requires_grad]
     def note_loss(self, args, out):
         "Whether a loss function was given an output without a graph"
-        self.is_lost |= out.grad_fn is None and any(t is o for t in tensors_of(args) for o in self.without_graph)
+        given = tensors_of(args) if out.grad_fn is None else []
+        self.is_lost |= any(t is o for t in given for o in self.without_graph)
     def has_lost_term(self, root):
         "Whether the loss that is followed back adds such a number"
         is_lost, self.is_lost = self.is_lost, False
@@ -337,7 +339,7 @@ def part(self:CallRecord)->Calls:
                  same_random=tuple(self.same_random), put_back=epoch if at == self.n else None,
                  **as_they_are, **counted)
 
-_COUNTED = 'stale', 'repeated', 'recreated', 'late_clips', 'scaled_clips', 'turns', 'acted', 'cut_grads', 'cut_terms'
+_COUNTED = 'stale repeated recreated late_clips scaled_clips turns acted cut_grads cut_terms'.split()
 
 # %% ../nbs/diagnosis/calls.ipynb #77a7a011
 def _equal(a, b):

@@ -112,7 +112,7 @@ def _no_inference():
     return torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
 
 class _HookOfOne:
-    "A hook that does nothing in a copy of its module, in memory or in a file: that is another model, which nobody watches"
+    "A hook that does nothing in a copy of its module, in memory or in a file: that is another model"
     def __init__(self, f): self.f = f
     def __call__(self, *args, **kwargs): return self.f(*args, **kwargs)
     def __deepcopy__(self, memo): return _nothing

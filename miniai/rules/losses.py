@@ -122,14 +122,14 @@ def ctc_labels(run):
 
 # %% ../../nbs/diagnosis/rules/losses.ipynb #10550032
 MIN_LOSSES = 20               # batches
-_SAME, _VARIES = 1e-5, .01  # differences between losses, relative to them: of those that are the same; of those before
+_SAME, _VARIES = 1e-5, .01  # largest difference, relative to the loss, of equal ones; of others, the least
 
 @rule(
     'constant_loss',
     'critical',
     'what the loss compares is always the same, whatever the model gives',
-    'print what is compared: is the reference the model itself in place of a copy (copy.deepcopy), does a mask '
-    'leave out all that differs, has the dimension of a softmax a single value?',
+    'print what is compared: is the reference the model itself in place of a copy (copy.deepcopy), does a '
+    'mask leave out all that differs, has the dimension of a softmax a single value?',
     unless='data settings forward backward step',
     when='the loss is the same number, not 0, in all batches, or in all of a later stage of the training',
 )
@@ -138,7 +138,8 @@ def constant_loss(run):
     if len(loss) - k < MIN_LOSSES or run.structure.policy or not loss.any(): return
     before = loss[max(0, k - MIN_LOSSES):k]
     if k and not np.ptp(before) > _VARIES*abs(loss[-1]): return  # it has come to rest
-    yield Finding(k, f'the loss is {loss[-1]:.4g} in each of {len(loss) - k} batches', None, float(loss[-1]), loss_curve(run))
+    seen = f'the loss is {loss[-1]:.4g} in each of {len(loss) - k} batches'
+    yield Finding(k, seen, None, float(loss[-1]), loss_curve(run))
 
 def _begins_to_be_constant(loss):
     "The first batch from which on all losses are the same"

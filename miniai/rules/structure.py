@@ -278,7 +278,7 @@ def overwritten(run):
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0061
 _FEW = .05  # of the batches
-_ATTACHED = 'leave out that detach(): where a generator trains, its pictures go to the discriminator with their graph'
+_ATTACHED = 'leave out that detach(): a generator gives the discriminator its pictures with their graph'
 
 @rule(
     'gradient_cut',
@@ -298,8 +298,8 @@ def gradient_cut(run):
         seen += 'a loss of its gradients trains nothing'
         yield Finding(0, seen, None, float(n), loss_curve(run))
     if run.calls.cut_terms > _FEW*len(run.loss):
-        seen = f'in {run.calls.cut_terms} batches a part of the loss is a number without a graph: it was computed from an '
-        seen += 'output that was detached, and trains nothing'
+        seen = f'in {run.calls.cut_terms} batches a part of the loss is a number without a graph: '
+        seen += 'it comes from an output that was detached, and trains nothing'
         yield Finding(0, seen, None, float(run.calls.cut_terms), loss_curve(run), advice=_ATTACHED)
     if not cuts: return
     seen = f'what {", ".join(cuts[:2])} gets depends on weights that train, and no gradient goes back there'
