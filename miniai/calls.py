@@ -18,7 +18,7 @@ from .core import batch_size, is_sharded, main_tensor, map_nested, patch, tensor
 from .listen import mixes_samples_or_within
 from .learner import CANCELS
 from .loop import in_order
-from .parts import adds_constant
+from .parts import adds_constant, constant_part
 from .run import Calls
 
 # %% ../nbs/diagnosis/calls.ipynb #77a70007
@@ -82,8 +82,8 @@ class OpenBatch:
         self.held = None          # a weight and its gradient, which another loss gave
         self.n_at_grad = None  # forward passes before `torch.autograd.grad` was called without create_graph
         self.cuts = False  # and the loss is computed from those gradients
-        self.without_graph = deque(maxlen=MAX_CALLS)  # outputs that have none, though gradients are on
-        self.is_lost = False  # whether a loss function was given one of these
+        self.without_graph = deque(maxlen=MAX_CALLS)  # outputs of models that train, though gradients are on
+        self.is_lost, self.terms = False, {}  # whether a loss function was given one of these; what others gave, with a graph
         self.first_grads = set()  # where the graphs of gradients begin, that have one
         self.live_layers = False  # whether a dropout or batch norm was in training mode
     def note_pass(self, m, args, kwargs):
@@ -93,15 +93,16 @@ class OpenBatch:
         if self.n_at_grad is None: return
         self.cuts |= self.n_at_grad == len(self.called) or adds_constant(root)
     def note_without_graph(self, out):
-        self.without_graph += [t for t in tensors_of(out) if not t.requires_grad]
+        if not any(t.requires_grad for t in tensors_of(out)): self.without_graph += tensors_of(out)
     def note_loss(self, args, out):
-        "Whether a loss function was given an output without a graph"
+        "A loss function was called: with an output that has no graph?"
+        if out.grad_fn is not None: self.terms[out.grad_fn] = out.detach()
         given = tensors_of(args) if out.grad_fn is None else []
         self.is_lost |= any(t is o for t in given for o in self.without_graph)
     def has_lost_term(self, root):
         "Whether the loss that is followed back adds such a number"
-        is_lost, self.is_lost = self.is_lost, False
-        return is_lost and adds_constant(root)
+        is_lost, self.is_lost, known, self.terms = self.is_lost, False, self.terms, {}
+        return is_lost and constant_part(root, known) != 0
     def nodes(self):
         "Where the graphs of its outputs begin"
         found = set()
@@ -178,7 +179,8 @@ _TOKENS, LOOK_EVERY = 64, 10  # batches whose graphs are looked for, every so ma
 def _seen_as(x):
     "(shape of the data, shape) of a tensor that is a view of data, all in their order; () for any other"
     base = x._base
-    if base is None or not base.ndim or not (x.is_contiguous() and base.is_contiguous()): return ()
+    # of two dimensions, rows may be joined on purpose
+    if base is None or min(x.ndim, base.ndim) < 3 or not (x.is_contiguous() and base.is_contiguous()): return ()
     samples = base.shape[:1] if base.numel() == x.numel() else x.shape[:1]  # or it is a part of them
     before = *samples, *base.shape[1:]
     return (before, tuple(x.shape)) if math.prod(before) == x.numel() else ()

@@ -135,7 +135,7 @@ _MOST_STEPS = 20  # of one optimizer before another one has its turn, as of a cr
 def forward_ended(self:Follower, m, args, kwargs, out):
     if self.open is None or self.in_backward: return
     self.open.outs.append(out)
-    if self.grad: self.open.note_without_graph(out)
+    if self.grad and id(m) in self.trained: self.open.note_without_graph(out)
     self.learn.callback('end_of_forward')
 
 @patch

@@ -123,21 +123,24 @@ def ctc_labels(run):
 # %% ../../nbs/diagnosis/rules/losses.ipynb #10550032
 MIN_LOSSES = 20               # batches
 _SAME, _VARIES = 1e-5, .01  # largest difference, relative to the loss, of equal ones; of others, the least
+_A_JUMP, _AT_WORK = 3, .01  # times what losses changed by before; of the largest learning rate
 
 @rule(
     'constant_loss',
-    'critical',
+    'warning',
     'what the loss compares is always the same, whatever the model gives',
     'print what is compared: is the reference the model itself in place of a copy (copy.deepcopy), does a '
-    'mask leave out all that differs, has the dimension of a softmax a single value?',
+    'mask leave out all that differs, has the dimension of a softmax a single value? A loss whose gradient is written by hand may be '
+    'constant on purpose',
     unless='data settings forward backward step',
-    when='the loss is the same number, not 0, in all batches, or in all of a later stage of the training',
+    when='the loss is the same number, not 0, in all batches, or jumps to that number in a '
+         'later stage and stays there',
 )
 def constant_loss(run):
+    if len(run.loss) < MIN_LOSSES or not run.loss.any() or run.structure.policy: return
     loss, k = run.loss, _begins_to_be_constant(run.loss)
-    if len(loss) - k < MIN_LOSSES or run.structure.policy or not loss.any(): return
-    before = loss[max(0, k - MIN_LOSSES):k]
-    if k and not np.ptp(before) > _VARIES*abs(loss[-1]): return  # it has come to rest
+    if len(loss) - k < MIN_LOSSES or k and not _jumps_to(loss, k): return
+    if not run.lr[k:].max() > _AT_WORK*run.lr.max(): return  # the weights stand still
     seen = f'the loss is {loss[-1]:.4g} in each of {len(loss) - k} batches'
     yield Finding(k, seen, None, float(loss[-1]), loss_curve(run))
 
@@ -145,3 +148,8 @@ def _begins_to_be_constant(loss):
     "The first batch from which on all losses are the same"
     differs = ~(np.abs(loss - loss[-1]) <= _SAME*abs(loss[-1]))
     return int(differs.nonzero()[0].max(initial=-1)) + 1
+
+def _jumps_to(loss, k):
+    "Whether it jumps there, and doesn't come to rest"
+    before = np.abs(np.diff(loss[max(0, k - MIN_LOSSES):k + 1]))
+    return before[-1] > _VARIES*abs(loss[k]) and before[-1] > _A_JUMP*np.median(before)
