@@ -2052,8 +2052,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                 'miniai.signals.Signals.tell': ('diagnosis/signals.html#signals.tell', 'miniai/signals.py'),
                                 'miniai.signals._HookOfOne': ('diagnosis/signals.html#_hookofone', 'miniai/signals.py'),
                                 'miniai.signals._HookOfOne.__call__': ('diagnosis/signals.html#_hookofone.__call__', 'miniai/signals.py'),
-                                'miniai.signals._HookOfOne.__deepcopy__': ( 'diagnosis/signals.html#_hookofone.__deepcopy__',
-                                                                            'miniai/signals.py'),
                                 'miniai.signals._HookOfOne.__init__': ('diagnosis/signals.html#_hookofone.__init__', 'miniai/signals.py'),
                                 'miniai.signals._HookOfOne.__reduce__': ( 'diagnosis/signals.html#_hookofone.__reduce__',
                                                                           'miniai/signals.py'),

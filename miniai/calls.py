@@ -83,7 +83,8 @@ class OpenBatch:
         self.n_at_grad = None  # forward passes before `torch.autograd.grad` was called without create_graph
         self.cuts = False  # and the loss is computed from those gradients
         self.without_graph = deque(maxlen=MAX_CALLS)  # outputs of models that train, though gradients are on
-        self.is_lost, self.terms = False, {}  # whether a loss function was given one of these; what others gave, with a graph
+        self.is_lost = False  # whether a loss function was given one of these since the last backward pass
+        self.terms = {}  # node: what a loss function gave since then, with its graph
         self.first_grads = set()  # where the graphs of gradients begin, that have one
         self.live_layers = False  # whether a dropout or batch norm was in training mode
     def note_pass(self, m, args, kwargs):
@@ -94,11 +95,11 @@ class OpenBatch:
         self.cuts |= self.n_at_grad == len(self.called) or adds_constant(root)
     def note_without_graph(self, out):
         if not any(t.requires_grad for t in tensors_of(out)): self.without_graph += tensors_of(out)
-    def note_loss(self, args, out):
-        "A loss function was called: with an output that has no graph?"
+    def note_loss(self, given, out):
+        "A loss function was called: on an output without a graph?"
         if out.grad_fn is not None: self.terms[out.grad_fn] = out.detach()
-        given = tensors_of(args) if out.grad_fn is None else []
-        self.is_lost |= any(t is o for t in given for o in self.without_graph)
+        elif self.without_graph:
+            self.is_lost |= any(t is o for t in tensors_of(given) for o in self.without_graph)
     def has_lost_term(self, root):
         "Whether the loss that is followed back adds such a number"
         is_lost, self.is_lost, known, self.terms = self.is_lost, False, self.terms, {}
@@ -179,8 +180,8 @@ _TOKENS, LOOK_EVERY = 64, 10  # batches whose graphs are looked for, every so ma
 def _seen_as(x):
     "(shape of the data, shape) of a tensor that is a view of data, all in their order; () for any other"
     base = x._base
-    # of two dimensions, rows may be joined on purpose
-    if base is None or min(x.ndim, base.ndim) < 3 or not (x.is_contiguous() and base.is_contiguous()): return ()
+    if base is None or not (x.is_contiguous() and base.is_contiguous()): return ()
+    if min(x.ndim, base.ndim) < 3: return ()  # rows may be joined on purpose
     samples = base.shape[:1] if base.numel() == x.numel() else x.shape[:1]  # or it is a part of them
     before = *samples, *base.shape[1:]
     return (before, tuple(x.shape)) if math.prod(before) == x.numel() else ()

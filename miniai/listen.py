@@ -110,7 +110,7 @@ class _Masks:
         if scores is None or scores.is_nested or scores.ndim != 4 or not scores.numel(): return None
         last = scores[:, 0, -1]  # of the first head
         hidden = (~last if turned else last) if last.dtype == torch.bool else last < HIDES
-        return hidden & ~hidden.all(-1, keepdim=True)  # where the last place is padding itself, it sees nothing
+        return hidden & ~hidden.all(-1, keepdim=True)  # a last place that is padding sees nothing
 
 # %% ../nbs/looking/04_listen.ipynb #28db1096
 class _Linears:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OUTPUT', 'TAKEN_APART', 'LossPart', 'loss_parts', 'uneven', 'endless', 'Term', 'gradients_of_terms', 'opposed',
-           'adds_constant', 'constant_part', 'show_parts', 'spread', 'overwritten', 'is_policy_gradient', 'LossPartsCB']
+           'show_parts', 'adds_constant', 'constant_part', 'spread', 'overwritten', 'is_policy_gradient', 'LossPartsCB']
 
 # %% ../nbs/diagnosis/parts.ipynb #06a70004
 import math, re
@@ -199,29 +199,6 @@ def opposed(
 
 _MUCH = 100  # times as large: then it hardly matters what the smaller one wants
 
-def adds_constant(
-    loss,  # tensor with its graph
-)->bool:
-    "Whether a loss adds a number without a graph: a part that was computed without one, or a constant"
-    def is_sum(node, i): return _is_single(node, i) and node.name() in _SUMS
-    nodes = [loss.grad_fn]
-    for node in nodes:  # which grows
-        linear = _is_single(node, 0) and _factors(node) is not None
-        nodes += [o for o, _ in node.next_functions if linear and o is not None and o not in nodes]
-    return any(is_sum(o, 0) and any(p is None for p, _ in o.next_functions) for o in nodes)
-
-def constant_part(
-    loss,   # tensor with its graph, a single number
-    known,  # node: tensor that it gave, of the terms that are known
-)->float:
-    "What a loss adds to multiples of known terms; 0 where it holds others"
-    found = _walk([(loss.grad_fn, loss.output_nr, 1., 1.)], {*known})
-    if loss.numel() > 1 or any(node not in known for node, *_ in found): return 0.
-    rest = float(loss) - sum(factor*float(known[node]) for node, _, factor, _ in found)
-    return rest if abs(rest) > _ROUNDING*abs(float(loss)) else 0.
-
-_ROUNDING = 1e-4  # of the loss
-
 # %% ../nbs/diagnosis/parts.ipynb #06a70025
 @close_on_error()
 def show_parts(
@@ -246,6 +223,30 @@ def show_parts(
     ax.locator_params(axis='x', nbins=6)
     fig.legend(frameon=False, loc='outside lower center', ncols=2)
     return fig
+
+# %% ../nbs/diagnosis/parts.ipynb #06a70e32
+def adds_constant(
+    loss,  # tensor with its graph
+)->bool:
+    "Whether a loss adds a number without a graph: a part that was computed without one, or a constant"
+    def is_sum(node, i): return _is_single(node, i) and node.name() in _SUMS
+    nodes = [loss.grad_fn]
+    for node in nodes:  # which grows
+        linear = _is_single(node, 0) and _factors(node) is not None
+        nodes += [o for o, _ in node.next_functions if linear and o is not None and o not in nodes]
+    return any(is_sum(o, 0) and any(p is None for p, _ in o.next_functions) for o in nodes)
+
+def constant_part(
+    loss,   # tensor with its graph, a single number
+    known,  # node: tensor that it gave, of the terms that are known
+)->float:
+    "What a loss adds to multiples of known terms; 0 where it holds others"
+    found = _walk([(loss.grad_fn, loss.output_nr, 1., 1.)], {*known})
+    if loss.numel() > 1 or any(node not in known for node, *_ in found): return 0.
+    rest = float(loss) - sum(factor*float(known[node]) for node, _, factor, _ in found)
+    return rest if abs(rest) > _ROUNDING*abs(float(loss)) else 0.
+
+_ROUNDING = 1e-4  # of the loss
 
 # %% ../nbs/diagnosis/parts.ipynb #06a70041
 def spread(

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.data import dataloader
-from .hooks import is_compiled
+from .hooks import NO_HOOK, is_compiled
 from .listen import LOSS_NAMES
 
 # %% ../nbs/diagnosis/08_signals.ipynb #51670011
@@ -115,10 +115,7 @@ class _HookOfOne:
     "A hook that does nothing in a copy of its module, in memory or in a file: that is another model"
     def __init__(self, f): self.f = f
     def __call__(self, *args, **kwargs): return self.f(*args, **kwargs)
-    def __deepcopy__(self, memo): return _nothing
-    def __reduce__(self): return getattr, (_nothing.__self__, _nothing.__name__)
-
-_nothing = nullcontext().__exit__  # takes anything, and is there where miniai isn't
+    def __reduce__(self): return NO_HOOK
 
 class Signals:
     "Tells a listener, by methods named like the events, what this thread does with some models, until `stop`"

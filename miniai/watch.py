@@ -142,7 +142,7 @@ def forward_ended(self:Follower, m, args, kwargs, out):
 def loss_computed(self:Follower, f, args, kwargs, out):
     b = self.open
     if b is None or not isinstance(out, torch.Tensor): return
-    b.note_loss(args, out)
+    b.note_loss((*args, *kwargs.values()), out)
     if b.backward: return
     b.losses.append((f, args, kwargs, out))
     given = [o for o in by_name(args, kwargs)[0] if isinstance(o, torch.Tensor)]

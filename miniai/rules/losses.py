@@ -122,7 +122,7 @@ def ctc_labels(run):
 
 # %% ../../nbs/diagnosis/rules/losses.ipynb #10550032
 MIN_LOSSES = 20               # batches
-_SAME, _VARIES = 1e-5, .01  # largest difference, relative to the loss, of equal ones; of others, the least
+_SAME, _VARIES = 1e-5, .01  # difference relative to the loss: equal below; a jump is larger
 _A_JUMP, _AT_WORK = 3, .01  # times what losses changed by before; of the largest learning rate
 
 @rule(
@@ -130,8 +130,8 @@ _A_JUMP, _AT_WORK = 3, .01  # times what losses changed by before; of the larges
     'warning',
     'what the loss compares is always the same, whatever the model gives',
     'print what is compared: is the reference the model itself in place of a copy (copy.deepcopy), does a '
-    'mask leave out all that differs, has the dimension of a softmax a single value? A loss whose gradient is written by hand may be '
-    'constant on purpose',
+    'mask leave out all that differs, has the dimension of a softmax a single value? A loss whose '
+    'gradient is written by hand may be constant on purpose',
     unless='data settings forward backward step',
     when='the loss is the same number, not 0, in all batches, or jumps to that number in a '
          'later stage and stays there',
