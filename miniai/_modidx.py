@@ -487,6 +487,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                              'miniai.core.default_lr': ('loop/core.html#default_lr', 'miniai/core.py'),
                              'miniai.core.device_of': ('loop/core.html#device_of', 'miniai/core.py'),
                              'miniai.core.import_quietly': ('loop/core.html#import_quietly', 'miniai/core.py'),
+                             'miniai.core.innermost': ('loop/core.html#innermost', 'miniai/core.py'),
                              'miniai.core.is_looking': ('loop/core.html#is_looking', 'miniai/core.py'),
                              'miniai.core.is_sharded': ('loop/core.html#is_sharded', 'miniai/core.py'),
                              'miniai.core.is_wrapped': ('loop/core.html#is_wrapped', 'miniai/core.py'),

@@ -6,8 +6,8 @@
 __all__ = ['def_device', 'set_seed', 'random_states', 'set_random_states', 'keep_random', 'is_looking', 'Training', 'device_of',
            'keep_modes', 'keep_state', 'map_nested', 'tensors_of', 'to_device', 'to_cpu', 'cat_nested', 'main_tensor',
            'split_batch', 'parts_of', 'batch_size', 'length', 'listify', 'default_lr', 'Scalars', 'ModelRef',
-           'is_wrapped', 'note', 'write_whole', 'import_quietly', 'step_hooks', 'walk', 'is_sharded', 'copied',
-           'trains', 'rms', 'rms_each', 'column_stds', 'logits_of', 'Lines', 'show_methods', 'clean_tb',
+           'is_wrapped', 'note', 'write_whole', 'import_quietly', 'innermost', 'step_hooks', 'walk', 'is_sharded',
+           'copied', 'trains', 'rms', 'rms_each', 'column_stds', 'logits_of', 'Lines', 'show_methods', 'clean_tb',
            'clean_ipython_hist', 'clean_mem']
 
 # %% ../nbs/loop/00_core.ipynb #e3c64ce1
@@ -422,15 +422,22 @@ def import_quietly(
 # %% ../nbs/loop/00_core.ipynb #7299fbf61
 _DEEPEST = 20  # wrappers around an optimizer: a mock object has one in each
 
+def innermost(
+    opt,  # an optimizer, perhaps inside another object, as of `GradAccumCB` or of accelerate
+):
+    "The optimizer itself"
+    for _ in range(_DEEPEST):
+        if (inside := getattr(opt, 'optimizer', opt)) is opt: break
+        opt = inside
+    return opt
+
 def step_hooks(
     opt,          # an optimizer, perhaps inside another object
     before=None,  # function of the optimizer, called before each of its steps
     after=None,   # the same, after each
 )->list:
     "Handles of hooks on the steps of an optimizer, each with `remove()`; None for one without step hooks"
-    for _ in range(_DEEPEST):
-        if (inside := getattr(opt, 'optimizer', opt)) is opt: break
-        opt = inside
+    opt = innermost(opt)
     if not hasattr(opt, 'register_step_pre_hook'): return None
     registered = (opt.register_step_pre_hook, before), (opt.register_step_post_hook, after)
     return [register(lambda opt, *_, f=f: f(opt)) for register, f in registered if f]

@@ -9,7 +9,7 @@ __all__ = ['EARLY', 'usual_size', 'looks_new', 'UpdateRecord', 'weight_tensors',
 import gc, math
 import numpy as np, torch
 from torch import nn
-from .core import Scalars, patch, rms, rms_each, step_hooks
+from .core import Scalars, innermost, patch, rms, rms_each, step_hooks
 from .counting import Rows
 from .loop import Callback
 from .run import Updates
@@ -69,7 +69,7 @@ class UpdateRecord(Callback):
     def _follow(self, learn):
         "Watch the steps of the optimizer: at the start, and where it is replaced"
         self._remove_hooks()
-        self._opt, self._stepped = learn.opt, False
+        self._opt, self._stepped = innermost(learn.opt), False
         self._note_params(learn.model, learn.opt)
         self._hooks = step_hooks(learn.opt, self._note_norm, self._note_step)
         if self._hooks is not None: self.steps = self.steps or 0
@@ -158,7 +158,7 @@ def unregistered(
 @patch
 def after_loss(self:UpdateRecord, learn):
     if not learn.training: return
-    if learn.opt is not self._opt: self._follow(learn)
+    if innermost(learn.opt) is not self._opt: self._follow(learn)
     stepped, backed, self._stepped, self._backed = self._stepped, self._backed, False, False
     backed = backed and not self._stepping
     if not self.looks.due() or not (stepped or backed): return
@@ -194,7 +194,7 @@ def after_backward(self:UpdateRecord, learn):
 
 @patch
 def after_step(self: UpdateRecord, learn):
-    if learn.opt is not self._opt: return self._drop()  # another optimizer has taken over in this batch
+    if innermost(learn.opt) is not self._opt: return self._drop()  # another optimizer has taken over in this batch
     if self._stepped or self.steps is None: self._scales.clear()
     accumulated = self.steps and not self._stepped  # so the next step is looked at
     if self._old is None or accumulated: return
