@@ -140,7 +140,7 @@ class _Linears:
 
 # %% ../nbs/looking/04_listen.ipynb #518fa6ac
 class Functions(TorchFunctionMode):
-    "Records dropouts that drop, what made tensors bounded, shapes that meet, reshapes, losses, masks, linear pairs"
+    "Records dropouts that drop, what made tensors bounded, shapes that meet, losses, masks, linear pairs"
     def __init__(self):
         super().__init__()
         self._drops, self._makers = _Drops(), _Makers()

@@ -44,7 +44,7 @@ class UpdateRecord(Callback):
     "What the optimizer does to the weight tensors"
     keeps = ('looks', 'weights', 'steps', 'strangers', 'frozen', 'off', 'untrained', 'reached', 'moved',
              'left_over', 'unused', 'unregistered', 'alike', 'rows', 'batches', 'norms', '_first_rows', '_sums',
-             '_stepped', '_backed', '_due', '_old', '_grads', '_norm', '_scales', '_taken')  # not the optimizer that is followed, and its hooks
+             '_stepped', '_backed', '_due', '_old', '_grads', '_norm', '_scales', '_taken')  # no optimizer, and no hooks
     def __init__(self,
         looks,  # `Looks`: which batches are looked at
     ):
@@ -194,7 +194,7 @@ def after_backward(self:UpdateRecord, learn):
 
 @patch
 def after_step(self: UpdateRecord, learn):
-    if innermost(learn.opt) is not self._opt: return self._drop()  # another optimizer has taken over in this batch
+    if innermost(learn.opt) is not self._opt: return self._drop()  # another one has taken over
     if self._stepped or self.steps is None: self._scales.clear()
     accumulated = self.steps and not self._stepped  # so the next step is looked at
     if self._old is None or accumulated: return
