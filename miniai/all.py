@@ -42,7 +42,8 @@ from .checkpoint import CheckpointCB
 from .scale import ClipGradCB, CompileCB, EMACB, GradAccumCB, MixedPrecision, StepCB
 from .processes import AccelerateCB
 from .unet import EmbUNetModel
-from .generate import ImageEval, NoiseCB, cond_sample
+from .diffusion import NoiseCB, cond_sample
+from .evaluate import ImageEval
 
 _COMMON = 'cells', 'copied', 'length', 'note', 'smooth', 'trains', 'walk'  # likely names in a program of one's own
 if 'nbdev' not in sys.modules: describe(dict(globals()).values(), 'miniai')  # which shows the parameters itself
