@@ -211,6 +211,8 @@ def run_notebooks(names):
     "Run notebooks, the real data beside them, with the same number of threads everywhere"
     os.environ.pop('MPLBACKEND', None)
     os.environ.update(ENV, MINIAI_STRICT='1', OMP_NUM_THREADS=str(THREADS))
+    # the guides come first, and show what later notebooks export; `make bench` has no nbdev
+    if has_nbdev := find_spec('nbdev') is not None: print(sh(*nbdev('nbdev_export')).stderr, end='')
     for path in notebooks(names):
         if path.parent.name == 'proofs' and path.stem in LONG and not names:
             print(f'{path.relative_to(ROOT)}: left as it is; {LONG[path.stem]} runs it')
@@ -218,7 +220,7 @@ def run_notebooks(names):
         start = time.time()
         run_notebook(path)
         print(f'{path.relative_to(ROOT)}: {time.time() - start:.0f} s', flush=True)
-    if find_spec('nbdev'): print(sh(*nbdev('nbdev_clean')).stderr, end='')  # `make bench` has none
+    if has_nbdev: print(sh(*nbdev('nbdev_clean')).stderr, end='')
 
 if __name__ == '__main__':
     cmd, *names = sys.argv[1:] or ['']

@@ -186,6 +186,30 @@ def _seen_as(x):
     before = *samples, *base.shape[1:]
     return (before, tuple(x.shape)) if math.prod(before) == x.numel() else ()
 
+def _is_shifted(x, y):
+    "Whether words y are words x one place on, along one of two dimensions"
+    ahead = (x[1:], y[:-1]), (x[:, 1:], y[:, :-1])
+    return any(a.numel() and bool((a == b).double().mean() > _SAME) for a, b in ahead)
+
+_SAME = .98
+
+def _in_another_order(b):
+    "(shape of the words, shape) where targets are the words one place on in the order of the other dimension"
+    if not b.losses or not b.outs: return ()
+    (preds, y, *_), _ = by_name(*b.losses[-1][1:3])
+    for x in tensors_of(b.inputs):
+        is_text = x.ndim == 2 and min(x.shape) > 2 and not x.is_floating_point()
+        if is_text and x.numel() == y.numel() and _is_turned(x, y) and _in_order_of(preds, b.outs[-1]):
+            return tuple(x.shape), tuple(x.shape[::-1]), 'the loop, the targets'
+    return ()
+
+def _is_turned(x, y):
+    return not _is_shifted(x, y.reshape(x.shape)) and _is_shifted(x, y.reshape(x.shape[::-1]).t())
+def _in_order_of(preds, out):
+    "Whether predictions are an output of the model, flattened perhaps"
+    flat = preds.flatten()
+    return any(o.numel() == len(flat) and torch.equal(o.flatten(), flat) for o in tensors_of(out))
+
 class _Token: "Lives as long as the graph that it was put into"
 
 class CallRecord:
@@ -196,7 +220,7 @@ class CallRecord:
         self.counts, self.by_data = Counter(), {}
         self.valid_mode, self.kept, self.tokens = None, [], deque(maxlen=_TOKENS)
         self.valid_tokens = deque(maxlen=_TOKENS)  # of validation batches with a graph
-        self.viewed, self.not_copied, self.ctc, self.kl_mean = (), None, (0., 0.), 0
+        self.viewed, self.not_copied, self.ctc, self.kl_mean, self.over_samples = (), None, (0., 0.), 0, ()
         self.rows = {True: [], False: []}  # of training and of validation, each reduced to a number
         self.n_rows, self.same, self._last, self._factors = Counter(), [], None, {}
         self.random, self.same_random = set(), []  # states of the generator that were set
@@ -230,7 +254,7 @@ class CallRecord:
         within = [(*o, 'the loop, before the loss') for o in views_in(root, b.nodes())]
         before = [(*o, 'the loop, before the model') for o in map(_seen_as, tensors_of(b.inputs)) if o]
         mixed = [o for o in before + within if mixes_samples_or_within(*o[:2])]
-        self.viewed = self.viewed or next(iter(mixed), ())
+        self.viewed = self.viewed or next(iter(mixed), ()) or _in_another_order(b)
 
     def note_random(self):
         "The generator was set, and a batch begins"
@@ -336,12 +360,14 @@ def part(self:CallRecord)->Calls:
     kept, same = np.array(self.kept, np.float32), np.array([bool(o) for o in self.same])
     at, epoch = self.put_back or (None, None)
     views, looks = (c['same_views'], c['several_passes']), (c['other_loss'], c['looks_between'])
+    itself = c['itself'], c['squares']
     leak, counted = max([*self.leaks, self._leak()]), {nm: c[nm] for nm in _COUNTED}
-    as_they_are = {nm: getattr(self, nm) for nm in ('valid_mode', 'viewed', 'not_copied', 'ctc', 'kl_mean')}
-    return Calls(valid_trained=trained, kept=kept, same=same, other_loss=looks, leak=leak, same_views=views,
-                 same_random=tuple(self.same_random), put_back=epoch if at == self.n else None,
-                 **as_they_are, **counted)
+    as_they_are = {nm: getattr(self, nm) for nm in _AS_THEY_ARE}
+    return Calls(valid_trained=trained, kept=kept, same=same, other_loss=looks, leak=leak,
+                 same_views=views, itself=itself, same_random=tuple(self.same_random),
+                 put_back=epoch if at == self.n else None, **as_they_are, **counted)
 
+_AS_THEY_ARE = 'valid_mode viewed not_copied ctc kl_mean over_samples'.split()
 _COUNTED = 'stale repeated recreated late_clips scaled_clips turns acted cut_grads cut_terms'.split()
 
 # %% ../nbs/diagnosis/calls.ipynb #77a7a011
@@ -392,6 +418,18 @@ def note_graph(self:CallRecord, b, root):
 def note_kl(self:CallRecord, input, target, *_, reduction='mean', **__):
     "Whether a divergence is divided by the number of values, and not of samples"
     if reduction == 'mean' and input.ndim > 1: self.kl_mean = input.shape[-1]
+
+@patch
+def note_square(self:CallRecord, input, target, *_, **__):
+    "Whether similarities of all samples with all have each with itself in front, which is never the target"
+    n = len(input) if input.ndim == 2 else 0
+    if n < _MANY or input.shape[1] != n or target.shape != (n,): return
+    if self.counts['squares'] >= LOOK_EVERY: return
+    own = torch.arange(n, device=target.device)
+    self.counts['squares'] += 1
+    self.counts['itself'] += bool((input.argmax(1) == own).all()) and not bool((target == own).any())
+
+_MANY = 8  # samples, so that it is no coincidence
 
 @patch
 def note_ctc(self:CallRecord, log_probs, targets, input_lengths, target_lengths, blank=0, *_, **__):

@@ -18,6 +18,7 @@ import numpy as np, torch
 from torch import nn
 from .activations import ActivationStats
 from .ask import MISFED, compares_all, each_with_each, is_builtin_loss, misfed, rewards, same_kind, sigmoid_twice
+from .codes import CodeCounts
 from .core import ModelRef, Scalars, copied, keep_state, main_tensor, map_nested, patch
 from .counting import Rows
 from .hooks import HooksCallback, begins_with_norm, is_compiled
@@ -412,7 +413,7 @@ _ENOUGH = 4096  # training samples of an epoch that are all counted
 
 class EpochRecord(Callback):
     "What the epochs give"
-    keeps = ('looks', 'batches', 'tallies', 'ends', 'valid_losses', 'valid_inputs', 'metrics',
+    keeps = ('looks', 'batches', 'tallies', 'ends', 'valid_losses', 'valid_inputs', 'metrics', 'codes',
              '_valid', '_tally', '_over', '_n')
 
     def __init__(self,
@@ -427,6 +428,7 @@ class EpochRecord(Callback):
             Rows(torch.float32),
             {},
         )
+        self.codes = CodeCounts()
         self._valid, self._tally, self._over, self._n = Scalars(), Tally(), False, 0
 
     def before_epoch(self, learn):
@@ -435,6 +437,7 @@ class EpochRecord(Callback):
 
     def after_predict(self, learn):
         x = data_input(learn.inputs)
+        if not learn.training or self.looks.due(): self.codes.update(learn.inputs, learn.training)
         if not learn.training and x is not None and len(self.valid_inputs) < MAX_SCALES:
             self.valid_inputs.append(about_input(some(x)))
 
@@ -445,6 +448,12 @@ class EpochRecord(Callback):
         early, self._n = self._n < _ENOUGH and n <= MAX_SAMPLES, self._n + n  # of the first samples
         if not learn.training or self.looks.due() or early:
             self._tally.update(learn.preds, *(learn.targets or ()))
+
+    def note_exchanged(self,
+        asked,  # `Exchanged`
+    ):
+        "What the loss of a batch was with the outputs of other samples"
+        self._tally.losses.append(asked)
 
     def cleanup_epoch(self, learn):
         if not (n := len(self.batches.losses)): return  # validation before any training tells nothing
@@ -475,6 +484,7 @@ def part(
         valid_skill=[(n, o) for n, training, o in skills if not training and o],
         valid_inputs=INPUTS.table(self.valid_inputs.array(len(INPUTS))),
         metrics=self.metrics,
+        codes=self.codes.apart(),
     )
 
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003d0

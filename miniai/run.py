@@ -234,6 +234,7 @@ class Epochs:
     valid_skill: list = field(default_factory=list)  # the same of each validation epoch
     valid_inputs: Table = field(default_factory=INPUTS.table)
     metrics: dict = field(default_factory=dict)  # name: values in the validation epochs
+    codes: list = field(default_factory=list)  # `Apart` of codes of categories, the farthest first
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00051
 LOSSES = dict(  # PyTorch's own, which compare predictions with targets; kl: with probabilities
@@ -306,6 +307,8 @@ class Calls:
     kl_mean: int = 0  # columns of what kl_div takes a mean over; 0: it does not
     cut_grads: int = 0  # batches with gradients that have no graph, and a loss that is computed from them
     cut_terms: int = 0  # batches whose loss adds what a loss function gave for an output without a graph
+    itself: tuple = (0, 0)  # looks at similarities of all with all, whose largest are the diagonal; all looks
+    over_samples: tuple = ()  # shape of what a loss takes a softmax of along its samples
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00092
 @dataclass

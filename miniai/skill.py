@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_ROWS', 'MAX_SAMPLES', 'MAX_TABLE', 'KEPT_BATCHES', 'KEPT_SAMPLES', 'KEPT_VALUES', 'CHANCE', 'SURE', 'MAX_COLUMNS',
-           'Skill', 'Tally', 'permutation_test']
+           'Exchanged', 'Skill', 'Tally', 'skill_of_losses', 'permutation_test']
 
 # %% ../nbs/diagnosis/04_skill.ipynb #11c00004
 import math
@@ -56,6 +56,7 @@ class Tally:
         self.hits, self.n_classes = None, None  # of classes: counts by code
         self.sums, self.shift, self.limit = None, None, None  # of numbers: sums of powers and products
         self.kept = deque(maxlen=KEPT_BATCHES if keep else 0)
+        self.losses = deque(maxlen=KEPT_BATCHES)  # `Exchanged`, where somebody else has asked the loss
 
 # %% ../nbs/diagnosis/04_skill.ipynb #11c00010
 @patch
@@ -124,15 +125,21 @@ def skill(self:Tally,
     loss_func=None,  # of predictions and targets, for samples that were kept
 )->Skill:
     "What was counted, or what the loss prefers among samples that were kept; None if nobody can tell"
-    counted = self._counted()
-    if not self.kept or not loss_func: return counted
+    counted, asks = self._counted(), bool(self.kept and loss_func)
+    if not asks: return _surer(counted, skill_of_losses(self.losses)) if self.losses else counted
     # labels may only say which samples belong together, as for embeddings: then hits mean nothing
     groups = self.hits is not None and rewards(self.kept, loss_func) == 0
-    if counted and abs(counted.z) > CHANCE and not groups: return counted
-    by_loss = permutation_test(self.kept, loss_func)  # see below
-    if groups or not counted: return by_loss
-    if not by_loss: return counted
-    if counted.known and by_loss.z < CHANCE: return counted._replace(by_loss=True)  # both know nothing
+    return permutation_test(self.kept, loss_func) if groups else self._by(counted, loss_func)
+
+@patch
+def _by(self:Tally, counted, loss_func):
+    if counted and abs(counted.z) > CHANCE: return counted
+    return _surer(counted, permutation_test(self.kept, loss_func))  # see below
+
+def _surer(counted, by_loss):
+    "What was counted, where that knows something; else what the loss prefers"
+    if not by_loss or counted and abs(counted.z) > CHANCE: return counted
+    if counted and counted.known and by_loss.z < CHANCE: return counted._replace(by_loss=True)  # both know nothing
     return by_loss
 
 @patch
@@ -167,6 +174,7 @@ def merge(self:Tally,
     "Count what all of them counted"
     if all(o.hits is not None for o in tallies): self.hits = [sum(h) for h in zip(*(o.hits for o in tallies))]
     self.kept = [batch for o in tallies for batch in o.kept]
+    self.losses = [asked for o in tallies for asked in o.losses]
 
 # %% ../nbs/diagnosis/04_skill.ipynb #11c00048
 def _counts_of_classes(c, first, *others):
@@ -205,40 +213,39 @@ def _variance(preds, labels, n):
     return ((both*(n - preds)*(n - labels)).sum() + both.sum()**2 - (both**2).sum())/(n*n*max(n - 1, 1))
 
 # %% ../nbs/diagnosis/04_skill.ipynb #11c00042
+Exchanged = namedtuple('Exchanged', 'right others spread n times')
+Exchanged.__doc__ = 'The loss of a batch; its mean and variance with targets of others; samples, permutations'
+
+def skill_of_losses(
+    asked,  # `Exchanged` of each batch
+) -> Skill:
+    "Whether losses are lower with the right targets than with others; None if they don't depend on that"
+    right, means, spread, n = (sum(o) for o in zip(*(o[:4] for o in asked)))
+    if not np.isfinite([right, means, spread]).all() or not spread > 1e-12*means**2: return None
+    if min(right, means) > 0: value = 1 - right/means
+    else: value = 1 - math.exp(min((right - means)/len(asked), 50))  # of likelihoods
+    return Skill(
+        float(max(value, -1.0)),
+        float((means - right)/math.sqrt(spread*(1 + 1/asked[0].times))),
+        float(n),
+        by_loss=True,
+    )
+
 def permutation_test(
     batches,  # (predictions, targets) of each
     loss_func,  # of predictions and targets
     n_times: int = 20,  # permutations of a batch
 ) -> Skill:
     "Whether the loss is lower with the right targets than with others; None if nobody can tell"
-    draws, right, means, spread, n = torch.Generator().manual_seed(0), 0.0, 0.0, 0.0, 0
-    try:
-        for preds, targets in batches:
-            of_right, of_others = _losses(preds, targets, loss_func, n_times, draws)
-            right, means, spread, n = (
-                right + of_right,
-                means + of_others.mean(),
-                spread + of_others.var(ddof=1),
-                n + len(main_tensor(preds)),
-            )
+    draws = torch.Generator().manual_seed(0)
+    try: asked = [_exchanged(preds, targets, loss_func, n_times, draws) for preds, targets in batches]
     except Exception: return None  # a loss that differentiates, or fits these very targets only
-    if not np.isfinite([right, means, spread]).all(): return None
-    if not spread > 1e-12*means**2:  # the loss doesn't depend on which sample a target belongs to
-        return (
-            None
-            if any(varies(main_tensor(p)) for p, _ in batches)
-            else Skill(0.0, 0.0, float(n), by_loss=True)
-        )
-    if min(right, means) > 0: value = 1 - right/means
-    else: value = 1 - math.exp(min((right - means)/len(batches), 50))  # of likelihoods
-    return Skill(
-        float(max(value, -1.0)),
-        float((means - right)/math.sqrt(spread*(1 + 1/n_times))),
-        float(n),
-        by_loss=True,
-    )
+    found = skill_of_losses(asked)
+    if found or not np.isfinite([o[:3] for o in asked]).all(): return found
+    if any(varies(main_tensor(p)) for p, _ in batches): return None
+    return Skill(0.0, 0.0, float(sum(o.n for o in asked)), by_loss=True)
 
-def _losses(preds, targets, loss_func, n_times, draws):
+def _exchanged(preds, targets, loss_func, n_times, draws):
     "The loss with the right targets; and with permuted ones, `n_times`"
     n = len(main_tensor(preds))
     def loss(i):
@@ -246,4 +253,4 @@ def _losses(preds, targets, loss_func, n_times, draws):
         return float(loss_func(own, *map_nested(lambda t: t[i] if t.ndim and len(t) == n else t, targets)))
     with torch.no_grad(), keep_random():
         others = np.array([loss(torch.randperm(n, generator=draws, device='cpu')) for _ in range(n_times)])
-        return loss(torch.arange(n, device='cpu')), others
+        return Exchanged(loss(torch.arange(n, device='cpu')), others.mean(), others.var(ddof=1), n, n_times)

@@ -13,6 +13,7 @@ from .calls import LOOK_EVERY, MAX_CALLS, CallRecord, OpenBatch, Optimizers, Wat
 from .calls import by_name, reaches, set_loss, set_targets
 from .core import main_tensor, patch, tensors_of
 from .diagnose import diagnosis, incident_of
+from .exchange import FIRST_ASKED, LossRecorder, is_asked
 from .findings import Live
 from .learner import STARRED, Callback
 from .progress import write_line
@@ -36,8 +37,9 @@ def _named(models):
 
 class Follower:
     "Turns the signals of a loop into the events of a Learner"
-    def __init__(self, learn, calls, look, fed):
-        self.learn, self.calls, self.look, self.fed, self.opts = learn, calls, look, fed, []
+    def __init__(self, learn, calls, look, record):
+        self.learn, self.calls, self.look, self.record, self.opts = learn, calls, look, record, []
+        self.recorder = LossRecorder()
         self.whole, self.params = learn.model, {id(p) for p in learn.model.parameters()}
         self.layers = [m for m in learn.model.modules() if _is_random(m)]
         self.grad = True  # whether gradients were on when a model was called last
@@ -135,8 +137,16 @@ _MOST_STEPS = 20  # of one optimizer before another one has its turn, as of a cr
 def forward_ended(self:Follower, m, args, kwargs, out):
     if self.open is None or self.in_backward: return
     self.open.outs.append(out)
+    self._record_loss(out)
     if self.grad and id(m) in self.trained: self.open.note_without_graph(out)
     self.learn.callback('end_of_forward')
+
+@patch
+def _record_loss(self:Follower, out):
+    "From the first output of a batch on; often, if the loss is a custom one, which will be asked"
+    n, first = self.calls.n, len(self.open.outs) == 1 and self.grad and not self.open.backward
+    if first and is_asked(n) and (n == FIRST_ASKED or not self.learn.plain): self.recorder.begin()
+    self.recorder.note(out)
 
 @patch
 def loss_computed(self:Follower, f, args, kwargs, out):
@@ -146,9 +156,11 @@ def loss_computed(self:Follower, f, args, kwargs, out):
     if b.backward: return
     b.losses.append((f, args, kwargs, out))
     given = [o for o in by_name(args, kwargs)[0] if isinstance(o, torch.Tensor)]
-    if b.grad and len(given) == 2: self.fed(f.__name__, *given)
-    note = {'ctc_loss': self.calls.note_ctc, 'kl_div': self.calls.note_kl}.get(f.__name__)
-    if b.grad and note: note(*args, **kwargs)
+    if b.grad and len(given) == 2: self.record.batches.note_fed(f.__name__, *given)
+    note = _NOTED.get(f.__name__)
+    if b.grad and note: note(self.calls, *args, **kwargs)
+
+_NOTED = dict(ctc_loss=CallRecord.note_ctc, kl_div=CallRecord.note_kl, cross_entropy=CallRecord.note_square)
 
 @patch
 def batch_drawn(self:Follower, it, batch):
@@ -163,6 +175,7 @@ def loader_ended(self:Follower, it): self.loader_over = True
 @patch
 def backward_begins(self:Follower, f, args, kwargs):
     b, root = self.open, args[0] if args else kwargs.get('tensors')
+    self.recorder.pause()
     self.root, self.in_backward = None, True
     if b is None or not isinstance(root, torch.Tensor): return
     self._claim(b, root)
@@ -182,8 +195,16 @@ def backward_begins(self:Follower, f, args, kwargs):
     if self.calls.n < LOOK_EVERY: self.calls.note_graph(b, root)
     self.learn.outs = [*b.outs]
     for event in ('after_predict', 'after_loss'): self.learn.callback(event)
+    self._ask_loss(root)
     self.learn.loss, self.learn.outs = self.learn.loss.detach(), ()
     if self.learn.iter % LOOK_EVERY == 0: self.calls.note_rows(self.learn)
+
+@patch
+def _ask_loss(self:Follower, root):
+    self.calls.over_samples = self.calls.over_samples or self.recorder.softmax_over_samples()
+    asked = None if self.learn.plain else self.recorder.exchanged(root)
+    if asked is not None: self.record.epochs.note_exchanged(asked)
+    self.recorder.end()
 
 @patch
 def _note_other_loss(self:Follower, b):
@@ -244,6 +265,7 @@ def backward_ended(self:Follower, f, args, kwargs, out):
 @patch
 def step_begins(self:Follower, opt):
     b = self.open
+    self.recorder.end()
     if b is None or not self.owns(opt): return
     waits = b.grad and len(b.outs) and not b.backward
     self.calls.counts['stale'] += bool(waits and self.unstepped)
@@ -323,6 +345,7 @@ def leave(self:Follower):
 def close(self:Follower):
     "The batch that is open is over"
     b, self.open = self.open, None
+    self.recorder.end()
     if b is None: return
     if b.backward: return self.trained_with(b)
     if b.losses and not b.grad: self.validate(b)
@@ -458,8 +481,7 @@ class Watch:
         self.calls, self.signals, self.error = CallRecord(), None, ''
         if loaders is not None: self.calls.valid_data = self.calls.number_of(_data_of(loaders))
         self.models, self.names = models, ' and '.join(type(m).__name__ for m in models)
-        def fed(*args): self.record.batches.note_fed(*args)
-        self.follower = Follower(self.learn, self.calls, self.look, fed)
+        self.follower = Follower(self.learn, self.calls, self.look, self.record)
         self.record.limit_calls(MAX_CALLS)
         try: self.learn.callback('before_fit')
         except BaseException:
@@ -483,6 +505,7 @@ class Watch:
         try: signals.tell('end')  # an error in there doesn't take the place of the loop's own
         finally:
             signals.stop()
+            self.follower.recorder.end()
             self.error = _said(signals.error)  # without the frames that it came through
             for event in ('after_fit', 'cleanup_fit'): self.learn.callback(event)
             self.follower, self.models = None, ()

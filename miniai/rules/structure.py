@@ -22,7 +22,7 @@ _MOST = .5  # of the predictions that were tried
     fact=True,
     stage='forward',
     when='in evaluation mode, predictions change when another sample of the batch is replaced, or when the '
-         'samples are in another order',
+         'samples are in another order; or a loss takes a softmax along its samples',
 )
 def mixed_samples(run):
     (k, n), share = run.structure.others, run.structure.by_place
@@ -31,6 +31,11 @@ def mixed_samples(run):
         cause = 'the prediction for a sample depends on its place in the batch'
         advice = 'look for an encoding of positions, a mask or a view that takes samples for times'
         yield Finding(0, seen, None, share, loss_curve(run), cause=cause, advice=advice)
+    if run.calls.over_samples:
+        seen = f'the loss takes a softmax along the samples of a tensor of shape {run.calls.over_samples}'
+        cause = 'along the first dimension samples compete, and not classes'
+        advice = 'softmax(-1) in place of softmax(0)'
+        yield Finding(0, seen, curve=loss_curve(run), cause=cause, advice=advice)
     if not k: return
     seen = f'when one of {n} samples is replaced, the predictions for {k} others change'
     yield Finding(0, seen, None, k/n, loss_curve(run))
