@@ -1818,6 +1818,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                     'miniai.rules.steps._rose': ('diagnosis/rules/steps.html#_rose', 'miniai/rules/steps.py'),
                                     'miniai.rules.steps._severity': ('diagnosis/rules/steps.html#_severity', 'miniai/rules/steps.py'),
                                     'miniai.rules.steps._thrown': ('diagnosis/rules/steps.html#_thrown', 'miniai/rules/steps.py'),
+                                    'miniai.rules.steps._too_high_by': ('diagnosis/rules/steps.html#_too_high_by', 'miniai/rules/steps.py'),
                                     'miniai.rules.steps._why_not_finite': ( 'diagnosis/rules/steps.html#_why_not_finite',
                                                                             'miniai/rules/steps.py'),
                                     'miniai.rules.steps.diverged': ('diagnosis/rules/steps.html#diverged', 'miniai/rules/steps.py'),

@@ -63,7 +63,8 @@ def shape_mismatch(run):
     fact=True,
     stage='forward',
     when='`view` or `reshape` gives a tensor of shape (64, 12, 40) the shape (64, 40, 12), where '
-         '`transpose` would have taken the numbers along',
+         '`transpose` would have taken the numbers along; or the words to be predicted are flattened in '
+         'another order than the predictions',
 )
 def mixed_dimensions(run):
     for before, after, place in run.batches.reshapes[:1]:

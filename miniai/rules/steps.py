@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['FEW_NUMBERS', 'AT_THE_START', 'WITH_A_RISE', 'ALL_LEARNT', 'Rate', 'WARM_UP', 'CLIP_AT', 'MIN_WARM_UP', 'AS_LARGE',
-           'LITTLE', 'ENDS_HIGHER', 'FAR_ABOVE', 'FOR_GOOD', 'WITHOUT_END', 'TOO_SMALL', 'STILL_THERE', 'rate_of',
-           'rate_curve', 'steadier', 'lr_too_high', 'non_finite', 'diverged', 'lr_too_low']
+           'LITTLE', 'ENDS_HIGHER', 'FAR_ABOVE', 'FOR_GOOD', 'WITHOUT_END', 'USUAL', 'TOO_SMALL', 'STILL_THERE',
+           'rate_of', 'rate_curve', 'steadier', 'lr_too_high', 'non_finite', 'diverged', 'lr_too_low']
 
 # %% ../../nbs/diagnosis/rules/steps.ipynb #13100004
+import math
 from collections import namedtuple
 import numpy as np
 from ..findings import Curve, Finding, rule
@@ -255,9 +256,17 @@ def _rises(run):
             int(np.argmax(loss > limit)),
             f'the loss rose from {run.first:.3g} to {loss.max():.3g}, and ended at {last:.3g}',
             curve=loss_curve(run),
-            advice=steadier(run, 10),
+            advice=steadier(run, _too_high_by(run)),
             severity=run.by_its_loss('critical'),
         )
+
+def _too_high_by(run):
+    "By which power of ten the learning rate is too high, at least, as the first updates say"
+    rate = rate_of(run)
+    worst = float(rate.ratio[:2].max()) if rate else 0.
+    return 10**min(3, max(1, math.ceil(math.log10(worst/USUAL)))) if worst > 0 else 10
+
+USUAL = .05  # of the weights: a large update that still goes well at the start (chosen; 1e-3 is typical)
 
 def _falls_without_end(run):
     begins = int(np.argmax(run.loss < -FAR_ABOVE*(abs(run.first) + 1)))
