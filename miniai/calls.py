@@ -84,6 +84,7 @@ class OpenBatch:
         self.cuts = False  # and the loss is computed from those gradients
         self.without_graph = deque(maxlen=MAX_CALLS)  # outputs of models that train, though gradients are on
         self.is_lost = False  # whether a loss function was given one of these since the last backward pass
+        self.unused = ()  # outputs that the loss doesn't depend on
         self.terms = {}  # node: what a loss function gave since then, with its graph
         self.first_grads = set()  # where the graphs of gradients begin, that have one
         self.live_layers = False  # whether a dropout or batch norm was in training mode
@@ -224,6 +225,7 @@ class CallRecord:
         self.rows = {True: [], False: []}  # of training and of validation, each reduced to a number
         self.n_rows, self.same, self._last, self._factors = Counter(), [], None, {}
         self.random, self.same_random = set(), []  # states of the generator that were set
+        self.unused, self.untrained = Counter(), ()  # outputs; models that no gradient reaches
         self.valid_epoch = None  # in which rows of validation data are kept
         self.several = False  # whether batches come from a loader with more than one
         self.leaks = []  # of runs that were over before
@@ -269,6 +271,7 @@ class CallRecord:
             return
         self.n += 1
         self.counts['repeated'] += b.repeated
+        if b.backward == 1: self.unused.update(b.unused)
         modes = self.by_data.setdefault(b.data, Counter())
         modes[b.evaluated] += 1
         if self.n % LOOK_EVERY == 0: self.kept.append(self.n_alive())
@@ -364,10 +367,14 @@ def part(self:CallRecord)->Calls:
     leak, counted = max([*self.leaks, self._leak()]), {nm: c[nm] for nm in _COUNTED}
     as_they_are = {nm: getattr(self, nm) for nm in _AS_THEY_ARE}
     return Calls(valid_trained=trained, kept=kept, same=same, other_loss=looks, leak=leak,
-                 same_views=views, itself=itself, same_random=tuple(self.same_random),
-                 put_back=epoch if at == self.n else None, **as_they_are, **counted)
+                 same_views=views, itself=itself, unused_outputs=self._unused_outputs(),
+                 same_random=tuple(self.same_random), put_back=epoch if at == self.n else None, **as_they_are, **counted)
 
-_AS_THEY_ARE = 'valid_mode viewed not_copied ctc kl_mean over_samples'.split()
+@patch
+def _unused_outputs(self:CallRecord):
+    return tuple(nm for nm, n in self.unused.items() if n >= min(self.n, LOOK_EVERY))
+
+_AS_THEY_ARE = 'valid_mode viewed not_copied ctc kl_mean over_samples untrained'.split()
 _COUNTED = 'stale repeated recreated late_clips scaled_clips turns acted cut_grads cut_terms'.split()
 
 # %% ../nbs/diagnosis/calls.ipynb #77a7a011
@@ -407,11 +414,26 @@ def note_passes(self:CallRecord, b, root):
         self.counts['same_views'] += all(ends) and _meet(root.grad_fn, ends)
         return
 
+def _items(out):
+    "Outputs with their names, where a model gives several"
+    if hasattr(out, 'items'): return [(repr(k), t) for k, t in out.items()]
+    return [(str(k), t) for k, t in enumerate(out, 1)] if isinstance(out, (tuple, list)) else []
+
+def _unused(b, root):
+    "Outputs of a number for each sample, or of one, with a graph that the loss has no part of"
+    if len(b.outs) > 1 or not (several := _items(b.outs[0])): return ()
+    nodes = {*nodes_of(root, most=_ENOUGH)}
+    if len(nodes) >= _ENOUGH: return ()
+    def is_single(t): return isinstance(t, torch.Tensor) and (t.ndim < 2 or t.shape[1:] == (1,))
+    found = [k for k, t in several if is_single(t) and t.requires_grad and t.grad_fn not in nodes]
+    return tuple(f'output {k} of {type(b.called[0]).__name__}' for k in found)
+
 @patch
 def note_graph(self:CallRecord, b, root):
     "What the graph between the outputs and the loss tells"
     self.note_views(b, root)
     self.note_passes(b, root)
+    b.unused = _unused(b, root)
 
 # %% ../nbs/diagnosis/calls.ipynb #77a7a016
 @patch

@@ -86,6 +86,7 @@ class Replay:
             self.draws = not all(map(torch.equal, before, after))  # random numbers, in evaluation mode too
         self.heard = seen.masks, seen.linear_pairs
         self.attends, self.computes_loss = seen.attends, seen.compared is not None
+        self.drops = seen.drops
         return main_tensor(out if seen.compared is None else seen.compared)
 
     def moved(self, *changes):

@@ -86,7 +86,8 @@ class LossRecorder(TorchFunctionMode):
     "Records what is called between the outputs of a model and the loss, to compute that with others' outputs"
     def __init__(self):
         super().__init__()
-        self.calls, self.outs, self.hook, self.recording = [], [], None, False
+        self.calls, self.outs, self.hook = [], [], None
+        self.recording = self.pushed = False  # pushed: on PyTorch's stack, or about to come back to it
 
     def begin(self):
         "Record from here on, unless that could change what the loop computes"
@@ -95,6 +96,7 @@ class LossRecorder(TorchFunctionMode):
         self.states, self.recording = random_states(), True
         self.hook = register_module_forward_pre_hook(self._before_module)
         _push_mode(self)
+        self.pushed = True
 
     def _before_module(self, m, args):
         if isinstance(m, _FAST) and not m.training: self.end()
@@ -122,10 +124,11 @@ class LossRecorder(TorchFunctionMode):
 # %% ../nbs/diagnosis/exchange.ipynb #ec50000e
 @patch
 def _take_off(self:LossRecorder):
-    if self not in modes(): return  # it handles a function, and comes back: later
+    if not self.pushed or self not in modes(): return  # it handles a function, and comes back: later
     above = []
     while (m := _pop_mode()) is not self: above.append(m)
     for m in reversed(above): _push_mode(m)
+    self.pushed = False
 
 @patch
 def note(self:LossRecorder,

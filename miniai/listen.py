@@ -21,8 +21,11 @@ from .learner import Callback, TrainCB, TrainLearner
 class _Drops:
     "Whether a dropout drops anything"
     TRAINING = 2  # place of the argument `training` in PyTorch's dropouts
+    SHARE = 4     # of `dropout_p` in its attention
     found = False
     def before(self, name, args, kwargs):
+        if name == 'scaled_dot_product_attention':
+            self.found |= kwargs.get('dropout_p', args[self.SHARE] if len(args) > self.SHARE else 0) > 0
         if not name.endswith('dropout'): return
         by_place = args[self.TRAINING] if len(args) > self.TRAINING else True
         self.found |= bool(kwargs.get('training', by_place))

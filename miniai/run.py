@@ -308,6 +308,8 @@ class Calls:
     cut_grads: int = 0  # batches with gradients that have no graph, and a loss that is computed from them
     cut_terms: int = 0  # batches whose loss adds what a loss function gave for an output without a graph
     itself: tuple = (0, 0)  # looks at similarities of all with all, whose largest are the diagonal; all looks
+    untrained: tuple = ()  # watched models that no gradient reaches, beside others
+    unused_outputs: tuple = ()  # outputs of one number for each sample, or one, that no loss depends on
     over_samples: tuple = ()  # shape of what a loss takes a softmax of along its samples
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00092
@@ -341,6 +343,7 @@ class Structure:
     overwritten: tuple = ()  # values written by index, and those left, of an assignment that lost some
     policy: bool = False  # the loss weighs log-probabilities by numbers of both signs
     opposed: tuple = ()  # two terms of the loss, and the cosine of their gradients, if it is negative
+    drops: bool = False  # whether a dropout drops something in evaluation mode
     cuts: tuple = ()  # layers whose input depends on weights that train, though no gradient goes back
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00009

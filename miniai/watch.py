@@ -39,7 +39,7 @@ class Follower:
     "Turns the signals of a loop into the events of a Learner"
     def __init__(self, learn, calls, look, record):
         self.learn, self.calls, self.look, self.record, self.opts = learn, calls, look, record, []
-        self.recorder = LossRecorder()
+        self.recorder, self.grads = LossRecorder(), {}
         self.whole, self.params = learn.model, {id(p) for p in learn.model.parameters()}
         self.layers = [m for m in learn.model.modules() if _is_random(m)]
         self.grad = True  # whether gradients were on when a model was called last
@@ -259,7 +259,19 @@ def backward_ended(self:Follower, f, args, kwargs, out):
     self.root, self.unstepped = None, True
     self.open.backward += 1
     if self.open.held is not None: self._note_sum(self.open)
+    if self.calls.n in (FIRST_ASKED, FIRST_ASKED + 1): self._note_untrained()
     self.learn.callback('after_backward')
+
+@patch
+def _note_untrained(self:Follower):
+    "Of several models, those whose gradients stay what they are from one batch to the next, as of a teacher"
+    if not isinstance(self.whole, _Several): return
+    now = {nm: [_version(p.grad) for p in m.parameters()] for nm, m in self.whole.items()}
+    before, self.grads = self.grads, now
+    same = [nm for nm, o in self.grads.items() if before and before.get(nm) == o]
+    if before: self.calls.untrained = tuple(same) if len(same) < len(self.grads) else ()
+
+def _version(grad): return None if grad is None else (id(grad), grad._version)
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70021
 @patch

@@ -197,12 +197,16 @@ def not_in_optimizer(run):
     up = run.updates
     if up.unregistered: yield _not_registered(run)
     names = [nm for nm in up.frozen if nm not in up.off and nm not in up.moved]
-    if not names: return
+    if untrained := _untrained(run, names): yield untrained
+    if names := [nm for nm in names if _model_of(nm) not in run.calls.untrained]: yield _unknown(run, names)
+
+def _unknown(run, names):
+    up = run.updates
     n, known = (
         len(up.names) + len(up.frozen),
         f', which knows {up.strangers} parameters that are not in the model'*bool(up.strangers),
     )
-    yield Finding(
+    return Finding(
         0,
         f'{len(names)} of {n} weight tensors are not in the optimizer{known}: {", ".join(names[:4])}',
         names[0],
@@ -210,6 +214,17 @@ def not_in_optimizer(run):
         loss_curve(run),
         'critical' if up.strangers or len(names) == n or not run.learns else '',
     )
+
+def _model_of(nm): return nm.partition('.')[0]
+
+def _untrained(run, names):
+    "Of several models, one that only gives answers"
+    models = sorted({*map(_model_of, names)} & {*run.calls.untrained})
+    if not models: return None
+    seen = f"no gradient reaches {', '.join(models)}, and no weight of it moves"
+    advice = 'right for a teacher; a target network has to follow the model: load_state_dict now and then'
+    cause = 'a teacher, a reference, or a target network that never follows'
+    return Finding(0, seen, models[0], None, loss_curve(run), 'note', cause, advice)
 
 def _not_registered(run):
     names = run.updates.unregistered

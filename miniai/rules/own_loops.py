@@ -93,13 +93,20 @@ _OFTEN = 3
     'model.eval() before the validation, and model.train() after it',
     fact=True,
     stage='settings',
-    when='a dropout or batch norm layer is in training mode while it is validated',
+    when='a dropout or batch norm layer is in training mode while it is validated; or a dropout drops in '
+         'evaluation mode, too',
 )
 def validation_mode(run):
     at = run.calls.valid_mode
+    if run.structure.drops:
+        seen = 'in evaluation mode a dropout drops something all the same'
+        yield Finding(0, seen, curve=loss_curve(run), cause=_BY_FUNCTION, advice=_TOLD)
     if at is None: return
     seen = f'after {at} training batches, a dropout or batch norm layer validated in training mode'
     yield Finding(at, seen, curve=loss_curve(run))
+
+_BY_FUNCTION = "F.dropout(x, p) doesn't know the mode of the model: its own argument, training, is True"
+_TOLD = 'F.dropout(x, p, training=self.training), or nn.Dropout; for attention, dropout_p=0. in evaluation'
 
 # %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070028
 @rule(

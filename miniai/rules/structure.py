@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['mixed_samples', 'target_seen', 'shifted_twice', 'order_unknown', 'padding_counted', 'padding_seen', 'context_unused',
-           'unused_input', 'unpaired', 'unchanged', 'no_activation', 'no_edges', 'overwritten', 'gradient_cut']
+           'unused_input', 'unused_output', 'unpaired', 'unchanged', 'no_activation', 'no_edges', 'overwritten',
+           'gradient_cut']
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0004
 from ..findings import Finding, milder, rule
@@ -195,6 +196,21 @@ def unused_input(run):
         seen = f'the output does not depend on {name}: {1 - share:.0%} of the predictions stay without it'
         yield Finding(0, seen, None, share, curve)
     if s.zero_inputs: yield Finding(0, f'zero for every sample: {", ".join(s.zero_inputs)}', None, 0.0, curve)
+
+# %% ../../nbs/diagnosis/rules/structure.ipynb #570c0e02
+@rule(
+    'unused_output',
+    'warning',
+    'the model gives a number for each sample, or for the batch, that no loss depends on',
+    'add it to the loss: a log-determinant is subtracted, a balance or a penalty added with its weight; if '
+    'nobody needs it, leave it out',
+    fact=True,
+    stage='forward',
+    when='an output with one number for each sample, or for all, has a graph, and no loss depends on it',
+)
+def unused_output(run):
+    for nm in run.calls.unused_outputs[:1]:
+        yield Finding(0, f'the loss does not depend on {nm}', curve=loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0c02
 _NO_WORSE = .02  # of the loss
