@@ -62,7 +62,7 @@ def _ways(outs):
     return [together, *([o] for o in fit)] if len(fit) > 1 else [together]
 
 def _exchanged(calls, root, states, outs):
-    copies, draws, loss = {}, torch.Generator().manual_seed(0), float(root)
+    copies, draws, loss = {}, torch.Generator().manual_seed(0), float(root.detach())
     for way in _ways(outs):
         n = len(way[0])
         def changed(order): return [(o, o.detach()[order.to(o.device)]) for o in way]
