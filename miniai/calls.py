@@ -15,6 +15,7 @@ import numpy as np, torch
 from torch import nn
 from .ask import nodes_of, views_in
 from .core import batch_size, is_sharded, main_tensor, map_nested, patch, tensors_of
+from .exchange import is_asked
 from .listen import mixes_samples_or_within
 from .learner import CANCELS
 from .loop import in_order
@@ -197,19 +198,22 @@ _SAME = .98
 def _in_another_order(b):
     "(shape of the words, shape) where targets are the words one place on in the order of the other dimension"
     if not b.losses or not b.outs: return ()
-    (preds, y, *_), _ = by_name(*b.losses[-1][1:3])
+    given, _ = by_name(*b.losses[-1][1:3])
+    if len(given) < 2: return ()
+    preds, y = given
     for x in tensors_of(b.inputs):
         is_text = x.ndim == 2 and min(x.shape) > 2 and not x.is_floating_point()
-        if is_text and x.numel() == y.numel() and _is_turned(x, y) and _in_order_of(preds, b.outs[-1]):
-            return tuple(x.shape), tuple(x.shape[::-1]), 'the loop, the targets'
+        if is_text and x.numel() == y.numel() and _is_turned(x, y) and _in_order_of(preds, b.outs[-1], x):
+            return tuple(x.shape), tuple(x.shape[::-1])
     return ()
 
 def _is_turned(x, y):
     return not _is_shifted(x, y.reshape(x.shape)) and _is_shifted(x, y.reshape(x.shape[::-1]).t())
-def _in_order_of(preds, out):
-    "Whether predictions are an output of the model, flattened perhaps"
+def _in_order_of(preds, out, x):
+    "Whether predictions are an output of the model in the order of the words, flattened perhaps"
     flat = preds.flatten()
-    return any(o.numel() == len(flat) and torch.equal(o.flatten(), flat) for o in tensors_of(out))
+    def fits(o): return o.numel() == len(flat) and (o.shape[:2] == x.shape or len(o) == x.numel())
+    return any(fits(o) and torch.equal(o.flatten(), flat) for o in tensors_of(out))
 
 class _Token: "Lives as long as the graph that it was put into"
 
@@ -222,6 +226,7 @@ class CallRecord:
         self.valid_mode, self.kept, self.tokens = None, [], deque(maxlen=_TOKENS)
         self.valid_tokens = deque(maxlen=_TOKENS)  # of validation batches with a graph
         self.viewed, self.not_copied, self.ctc, self.kl_mean, self.over_samples = (), None, (0., 0.), 0, ()
+        self.flattened, self.squares = (), deque(maxlen=LOOK_EVERY)
         self.rows = {True: [], False: []}  # of training and of validation, each reduced to a number
         self.n_rows, self.same, self._last, self._factors = Counter(), [], None, {}
         self.random, self.same_random = set(), []  # states of the generator that were set
@@ -256,7 +261,8 @@ class CallRecord:
         within = [(*o, 'the loop, before the loss') for o in views_in(root, b.nodes())]
         before = [(*o, 'the loop, before the model') for o in map(_seen_as, tensors_of(b.inputs)) if o]
         mixed = [o for o in before + within if mixes_samples_or_within(*o[:2])]
-        self.viewed = self.viewed or next(iter(mixed), ()) or _in_another_order(b)
+        self.viewed = self.viewed or next(iter(mixed), ())
+        self.flattened = self.flattened or _in_another_order(b)
 
     def note_random(self):
         "The generator was set, and a batch begins"
@@ -363,7 +369,7 @@ def part(self:CallRecord)->Calls:
     kept, same = np.array(self.kept, np.float32), np.array([bool(o) for o in self.same])
     at, epoch = self.put_back or (None, None)
     views, looks = (c['same_views'], c['several_passes']), (c['other_loss'], c['looks_between'])
-    itself = c['itself'], c['squares']
+    itself = sum(self.squares), len(self.squares)
     leak, counted = max([*self.leaks, self._leak()]), {nm: c[nm] for nm in _COUNTED}
     as_they_are = {nm: getattr(self, nm) for nm in _AS_THEY_ARE}
     return Calls(valid_trained=trained, kept=kept, same=same, other_loss=looks, leak=leak,
@@ -374,7 +380,7 @@ def part(self:CallRecord)->Calls:
 def _unused_outputs(self:CallRecord):
     return tuple(nm for nm, n in self.unused.items() if n >= min(self.n, LOOK_EVERY))
 
-_AS_THEY_ARE = 'valid_mode viewed not_copied ctc kl_mean over_samples untrained'.split()
+_AS_THEY_ARE = 'valid_mode viewed not_copied ctc kl_mean over_samples untrained flattened'.split()
 _COUNTED = 'stale repeated recreated late_clips scaled_clips turns acted cut_grads cut_terms'.split()
 
 # %% ../nbs/diagnosis/calls.ipynb #77a7a011
@@ -445,11 +451,9 @@ def note_kl(self:CallRecord, input, target, *_, reduction='mean', **__):
 def note_square(self:CallRecord, input, target, *_, **__):
     "Whether similarities of all samples with all have each with itself in front, which is never the target"
     n = len(input) if input.ndim == 2 else 0
-    if n < _MANY or input.shape[1] != n or target.shape != (n,): return
-    if self.counts['squares'] >= LOOK_EVERY: return
+    if n < _MANY or input.shape[1] != n or target.shape != (n,) or not is_asked(self.n): return
     own = torch.arange(n, device=target.device)
-    self.counts['squares'] += 1
-    self.counts['itself'] += bool((input.argmax(1) == own).all()) and not bool((target == own).any())
+    self.squares.append(bool((input.argmax(1) == own).all()) and not bool((target == own).any()))
 
 _MANY = 8  # samples, so that it is no coincidence
 

@@ -456,6 +456,7 @@ class EpochRecord(Callback):
         self._tally.losses.append(asked)
 
     def cleanup_epoch(self, learn):
+        self.codes.validated |= not learn.training
         if not (n := len(self.batches.losses)): return  # validation before any training tells nothing
         self.tallies.append((n, learn.training, self._tally))
         for *_, tally in self.tallies[KEEP_FIRST:-KEEP_LAST][-1:]: tally.kept.clear()

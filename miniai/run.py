@@ -310,6 +310,7 @@ class Calls:
     itself: tuple = (0, 0)  # looks at similarities of all with all, whose largest are the diagonal; all looks
     untrained: tuple = ()  # watched models that no gradient reaches, beside others
     unused_outputs: tuple = ()  # outputs of one number for each sample, or one, that no loss depends on
+    flattened: tuple = ()  # shape of words, and that in whose order they are flattened as targets
     over_samples: tuple = ()  # shape of what a loss takes a softmax of along its samples
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00092

@@ -20,6 +20,7 @@ from .listen import LOSS_NAMES
 REPLACED = (  # owner, its functions, event after a call, event before it
     (F, LOSS_NAMES, 'loss_computed', None),
     (nn.utils, ['clip_grad_norm_', 'clip_grad_value_'], 'clipped', None),
+    (torch.Tensor, ['backward'], 'backward_called', 'backward_is_near'),  # no function mode handles it yet
     (torch.autograd, ['backward'], 'backward_ended', 'backward_begins'),
     (torch.autograd, ['grad'], 'differentiated', None),
     (torch, ['manual_seed'], 'seeded', None),
@@ -105,6 +106,7 @@ class _Replacing:
 _replacing = _Replacing()
 
 # %% ../nbs/diagnosis/08_signals.ipynb #51670017
+_WITHOUT_NUMBERS = 'backward_is_near',  # so that a function mode of the loop's own sees nothing of it
 _SEARCHED = 20  # forward passes, in which parts that are called from outside are found
 
 def _no_inference():
@@ -191,7 +193,9 @@ class Signals:
         if f is None or self.busy or self.error: return
         self.busy = True
         try:
-            with _no_inference(), self.no_grad: f(*args)
+            if event in _WITHOUT_NUMBERS: f(*args)
+            else:
+                with _no_inference(), self.no_grad: f(*args)
         except Exception as e:
             self.error = e
             warnings.warn(f'the watching has ended with an error of its own, and the training goes on: '

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_ROWS', 'MAX_SAMPLES', 'MAX_TABLE', 'KEPT_BATCHES', 'KEPT_SAMPLES', 'KEPT_VALUES', 'CHANCE', 'SURE', 'MAX_COLUMNS',
-           'Exchanged', 'Skill', 'Tally', 'skill_of_losses', 'permutation_test']
+           'Exchanged', 'UNSEEN', 'NOTHING', 'Skill', 'Tally', 'skill_of_losses', 'sure_skill', 'permutation_test']
 
 # %% ../nbs/diagnosis/04_skill.ipynb #11c00004
 import math
@@ -56,7 +56,7 @@ class Tally:
         self.hits, self.n_classes = None, None  # of classes: counts by code
         self.sums, self.shift, self.limit = None, None, None  # of numbers: sums of powers and products
         self.kept = deque(maxlen=KEPT_BATCHES if keep else 0)
-        self.losses = deque(maxlen=KEPT_BATCHES)  # `Exchanged`, where somebody else has asked the loss
+        self.losses = deque(maxlen=3*KEPT_BATCHES)  # `Exchanged`, where somebody else has asked the loss
 
 # %% ../nbs/diagnosis/04_skill.ipynb #11c00010
 @patch
@@ -126,7 +126,7 @@ def skill(self:Tally,
 )->Skill:
     "What was counted, or what the loss prefers among samples that were kept; None if nobody can tell"
     counted, asks = self._counted(), bool(self.kept and loss_func)
-    if not asks: return _surer(counted, skill_of_losses(self.losses)) if self.losses else counted
+    if not asks: return _surer(counted, sure_skill(self.losses)) if self.losses else counted
     # labels may only say which samples belong together, as for embeddings: then hits mean nothing
     groups = self.hits is not None and rewards(self.kept, loss_func) == 0
     return permutation_test(self.kept, loss_func) if groups else self._by(counted, loss_func)
@@ -138,7 +138,7 @@ def _by(self:Tally, counted, loss_func):
 
 def _surer(counted, by_loss):
     "What was counted, where that knows something; else what the loss prefers"
-    if not by_loss or counted and abs(counted.z) > CHANCE: return counted
+    if not by_loss or counted and (abs(counted.z) > CHANCE or not by_loss.known): return counted
     if counted and counted.known and by_loss.z < CHANCE: return counted._replace(by_loss=True)  # both know nothing
     return by_loss
 
@@ -230,6 +230,19 @@ def skill_of_losses(
         float(n),
         by_loss=True,
     )
+
+def sure_skill(
+    asked,  # `Exchanged` of each batch
+) -> Skill:
+    "The same of an unknown loss: NaN unless it is more than chance, or surely next to nothing"
+    found = skill_of_losses(asked)
+    if found is None or found.beyond_chance: return found
+    spread, means = (sum(o) for o in zip(*((o.spread, o.others) for o in asked)))
+    could_be = found.value + SURE*math.sqrt(spread)/max(abs(means), 1e-30)
+    if abs(found.z) < UNSEEN and could_be < NOTHING: return found
+    return found._replace(value=math.nan, z=math.nan)
+
+UNSEEN, NOTHING = 2, .1  # standard deviations; share of the loss that might be taken away at most
 
 def permutation_test(
     batches,  # (predictions, targets) of each

@@ -173,6 +173,9 @@ def loader_ended(self:Follower, it): self.loader_over = True
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70020
 @patch
+def backward_is_near(self:Follower, f, args, kwargs): self.recorder.pause()
+
+@patch
 def backward_begins(self:Follower, f, args, kwargs):
     b, root = self.open, args[0] if args else kwargs.get('tensors')
     self.recorder.pause()

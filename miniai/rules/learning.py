@@ -198,7 +198,7 @@ def _why_not_learning(run):
         weight = f'pos_weight is {run.setup.pos_weight:.2g}, and {share:.1%} of the targets are positive'
         return INVERTED_WEIGHT._replace(evidence=f'{seen}; {weight}')
     if (nothing := knows_nothing(run)) is not None:
-        return nothing and (_may_be_slow(run) or NO_LINK)._replace(evidence=f'{seen}; {nothing}')
+        return nothing and _why_no_link(run)._replace(evidence=f'{seen}; {nothing}')
     if memorised := only_memorised(run): return MEMORISED._replace(evidence=f'{seen}; {memorised}')
     return _where_it_was(run) and (only_slow(run) or Reason('', '', ''))._replace(evidence=seen)
 
@@ -206,6 +206,11 @@ def _where_it_was(run):
     "Whether a loss stays where it began, of which nobody knows what is wanted; else None"
     known = run.setup.own_loss or run.last_skill and run.last_skill.known
     return None if known or _loss_falls(run) or run.first < 1e-6 else True
+
+def _why_no_link(run):
+    "Why predictions have nothing to do with their targets; a custom loss may be of another kind"
+    guessed = run.setup.own_loss and run.last_skill.by_loss
+    return _may_be_slow(run) or (NO_LINK._replace(severity='warning') if guessed else NO_LINK)
 
 def _inverted_weight(run):
     "The share of positive targets, if `pos_weight` makes them rarer than they are; else None"

@@ -224,7 +224,7 @@ def _untrained(run, names):
     seen = f"no gradient reaches {', '.join(models)}, and no weight of it moves"
     advice = 'right for a teacher; a target network has to follow the model: load_state_dict now and then'
     cause = 'a teacher, a reference, or a target network that never follows'
-    return Finding(0, seen, models[0], None, loss_curve(run), 'note', cause, advice)
+    return Finding(0, seen, models[0], float(len(models)), loss_curve(run), 'note', cause, advice)
 
 def _not_registered(run):
     names = run.updates.unregistered

@@ -74,6 +74,10 @@ def mixed_dimensions(run):
             curve=loss_curve(run),
             severity=milder('critical', run.learns),
         )
+    if run.calls.flattened and not run.learns:
+        words, order = run.calls.flattened
+        seen = f'words of shape {words} are flattened in the order of {order}, and predictions are not'
+        yield Finding(0, seen, curve=loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/output.ipynb #12e00011
 ROUNDING = 1e-3  # of a sum of probabilities, in half precision too

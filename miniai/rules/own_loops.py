@@ -98,9 +98,9 @@ _OFTEN = 3
 )
 def validation_mode(run):
     at = run.calls.valid_mode
-    if run.structure.drops:
+    if run.structure.drops and at is None:
         seen = 'in evaluation mode a dropout drops something all the same'
-        yield Finding(0, seen, curve=loss_curve(run), cause=_BY_FUNCTION, advice=_TOLD)
+        yield Finding(0, seen, None, 1., loss_curve(run), cause=_BY_FUNCTION, advice=_TOLD)
     if at is None: return
     seen = f'after {at} training batches, a dropout or batch norm layer validated in training mode'
     yield Finding(at, seen, curve=loss_curve(run))

@@ -26,20 +26,20 @@ _MOST = .5  # of the predictions that were tried
          'samples are in another order; or a loss takes a softmax along its samples',
 )
 def mixed_samples(run):
-    (k, n), share = run.structure.others, run.structure.by_place
+    (k, n), share, shape = run.structure.others, run.structure.by_place, run.calls.over_samples
     if share > _MOST:
         seen = f'with the samples of a batch in another order, the predictions for {share:.0%} of them change'
         cause = 'the prediction for a sample depends on its place in the batch'
         advice = 'look for an encoding of positions, a mask or a view that takes samples for times'
         yield Finding(0, seen, None, share, loss_curve(run), cause=cause, advice=advice)
-    if run.calls.over_samples:
-        seen = f'the loss takes a softmax along the samples of a tensor of shape {run.calls.over_samples}'
+    elif k:
+        seen = f'when one of {n} samples is replaced, the predictions for {k} others change'
+        yield Finding(0, seen, None, k/n, loss_curve(run))
+    elif shape:
+        seen = f'the loss takes a softmax along the samples of a tensor of shape {shape}'
         cause = 'along the first dimension samples compete, and not classes'
-        advice = 'softmax(-1) in place of softmax(0)'
-        yield Finding(0, seen, curve=loss_curve(run), cause=cause, advice=advice)
-    if not k: return
-    seen = f'when one of {n} samples is replaced, the predictions for {k} others change'
-    yield Finding(0, seen, None, k/n, loss_curve(run))
+        advice = 'softmax(-1) in place of softmax(0); if it is on purpose, ignore this'
+        yield Finding(0, seen, None, 1., loss_curve(run), 'note', cause, advice)
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0011
 _MASKED = .5   # share of places with a target, below which the others are there for context
@@ -210,7 +210,7 @@ def unused_input(run):
 )
 def unused_output(run):
     for nm in run.calls.unused_outputs[:1]:
-        yield Finding(0, f'the loss does not depend on {nm}', curve=loss_curve(run))
+        yield Finding(0, f'the loss does not depend on {nm}', None, 1., loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0c02
 _NO_WORSE = .02  # of the loss

@@ -48,14 +48,15 @@ def other_codes(
     o = next(iter(run.epochs.codes), None)
     if o is None or o.moved < MOVED: return None
     seen = f'codes of {o.where} come in other shares: {o.moved:.0%} would have to be others'
-    if o.new > MOVED: seen += f'; {o.new:.0%} of them never come up in training'
+    if o.new > MOVED: seen += f'; {o.new:.0%} of them never came up in the training batches looked at'
     return Reason(
         seen,
         'codes were made for each part by itself, or without the offsets of their columns; or other '
         'categories come up there',
         'make one table of codes, from the training data, and use it for both, with one number for all '
         'that is not in it',
-        'warning' if o.moved > FAR else 'note',
+        'warning' if o.moved > FAR else '',  # or a note
+        o.moved,
     )
 
 # %% ../../nbs/diagnosis/rules/validation.ipynb #13200013
@@ -188,12 +189,20 @@ _ONLY_NAN = ('NaN or infinity in the validation data, or a value that training n
 def validation_differs(run):
     valid, at = run.epochs.valid, run.epochs.valid_at
     curve = validation_curve(run) if len(valid) else loss_curve(run)  # of some, only an accuracy is computed
-    if codes := other_codes(run):
-        begins = int(at[0]) if len(valid) else 0
-        yield Finding(begins, codes.evidence, None, None, curve, codes.severity, codes.cause, codes.advice)
+    begins, codes = int(at[0]) if len(valid) else 0, other_codes(run)
+    found = [] if codes and codes.severity else [*_differs(run, begins, curve)]
+    if codes and not found:
+        severity = codes.severity or 'note'
+        seen = codes.evidence, None, codes.value, curve, severity, codes.cause, codes.advice
+        found = [Finding(begins, *seen)]
+    yield from found
+
+def _differs(run, begins, curve):
+    "In this order: the scale of the inputs, a loss that is NaN, the labels"
+    valid, at = run.epochs.valid, run.epochs.valid_at
     if scale := other_scale(run):
         yield Finding(
-            int(at[0]) if len(valid) else 0,
+            begins,
             scale,
             curve=curve,
             cause='the validation data has another scale',
@@ -209,7 +218,7 @@ def validation_differs(run):
             cause=_ONLY_NAN,
             advice='drop these samples, or impute the values',
         )
-    elif run.last_skill and run.valid_skill: yield from _about_labels(run, int(at[0]), curve)
+    elif run.last_skill and run.valid_skill: yield from _about_labels(run, begins, curve)
 
 def _about_labels(run, begins, curve):
     "What the first of the questions finds that finds anything"
