@@ -371,16 +371,17 @@ def part(self:CallRecord)->Calls:
     views, looks = (c['same_views'], c['several_passes']), (c['other_loss'], c['looks_between'])
     itself = sum(self.squares), len(self.squares)
     leak, counted = max([*self.leaks, self._leak()]), {nm: c[nm] for nm in _COUNTED}
-    as_they_are = {nm: getattr(self, nm) for nm in _AS_THEY_ARE}
+    noted = {nm: getattr(self, nm) for nm in _NOTED}
     return Calls(valid_trained=trained, kept=kept, same=same, other_loss=looks, leak=leak,
                  same_views=views, itself=itself, unused_outputs=self._unused_outputs(),
-                 same_random=tuple(self.same_random), put_back=epoch if at == self.n else None, **as_they_are, **counted)
+                 same_random=tuple(self.same_random), put_back=epoch if at == self.n else None,
+                 **noted, **counted)
 
 @patch
 def _unused_outputs(self:CallRecord):
     return tuple(nm for nm, n in self.unused.items() if n >= min(self.n, LOOK_EVERY))
 
-_AS_THEY_ARE = 'valid_mode viewed not_copied ctc kl_mean over_samples untrained flattened'.split()
+_NOTED = 'valid_mode viewed not_copied ctc kl_mean over_samples untrained flattened'.split()
 _COUNTED = 'stale repeated recreated late_clips scaled_clips turns acted cut_grads cut_terms'.split()
 
 # %% ../nbs/diagnosis/calls.ipynb #77a7a011

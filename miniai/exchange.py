@@ -7,15 +7,14 @@ __all__ = ['MIN_SAMPLES', 'MAX_VALUES', 'N_TIMES', 'MAX_RECORDED', 'ROUNDING', '
            'LossRecorder']
 
 # %% ../nbs/diagnosis/exchange.ipynb #ec500004
-import gc, math, sys
-from functools import cache
+import gc, sys
 from collections import namedtuple
 import torch
-from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode, get_overridable_functions
 from torch.overrides import _get_current_function_mode_stack as modes, _pop_mode, _push_mode
 from .core import keep_random, map_nested, patch, random_states, set_random_states, tensors_of
+from .listen import ATTENTION
 from .skill import Exchanged
 
 # %% ../nbs/diagnosis/exchange.ipynb #ec500009
@@ -25,19 +24,14 @@ def _changes_its_argument(f):
     name = getattr(f, '__name__', '')
     return name in _OPERATORS or name.endswith('_') and not name.endswith('__')
 
-@cache
-def _functions():
-    "PyTorch's functions and methods, which can be called again"
-    own = get_overridable_functions()
-    each = [o for functions in own.values() for o in functions]
-    # with the functions themselves, lest another one gets an id
-    return {id(f) for o in each for f in (o, getattr(o, '__wrapped__', o))}, own
-
+# PyTorch's functions and methods; all of them as they are before `watch` replaces some
+_OWN = [o for functions in get_overridable_functions().values() for o in functions]
+_IDS = {id(f) for o in _OWN for f in (o, getattr(o, '__wrapped__', o))}
 _CALLS_OTHERS = 'apply_ map_ map2_ backward register_hook'.split()  # functions of the user
 def _can_be_repeated(f, given):
     name = getattr(f, '__name__', '')
     if name in _CALLS_OTHERS or any(isinstance(o, torch.Generator) for o in given): return False
-    return name == '__get__' or getattr(torch, name, None) is f or id(f) in _functions()[0]
+    return name == '__get__' or getattr(torch, name, None) is f or id(f) in _IDS
 
 _Call = namedtuple('_Call', 'f args kwargs out')
 
@@ -107,7 +101,6 @@ def _exchanged(calls, root, states, outs):
 
 # %% ../nbs/diagnosis/exchange.ipynb #ec50000d
 MOST_CALLS = 2000  # between the outputs and a loss
-_FAST = nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLayer
 
 def _compiles():
     dynamo = sys.modules.get('torch._dynamo')
@@ -130,7 +123,7 @@ class LossRecorder(TorchFunctionMode):
         self.pushed = True
 
     def _before_module(self, m, args):
-        if isinstance(m, _FAST) and not m.training: self.end()
+        if isinstance(m, ATTENTION) and not m.training: self.end()
 
     def __torch_function__(self, f, types, args=(), kwargs=None):
         kwargs, collects = kwargs or {}, gc.isenabled()

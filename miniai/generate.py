@@ -14,7 +14,7 @@ from pickle import UnpicklingError
 import matplotlib.pyplot as plt
 import torch, torch.nn.functional as F
 from torch import optim
-from .autoencoder import *  # these three were one module, and its names go on
+from .autoencoder import *  # whose names can be had from here, too
 from .diffusion import *
 from .evaluate import *
 from .checkpoint import CheckpointCB

@@ -125,16 +125,14 @@ def skill(self:Tally,
     loss_func=None,  # of predictions and targets, for samples that were kept
 )->Skill:
     "What was counted, or what the loss prefers among samples that were kept; None if nobody can tell"
-    counted, asks = self._counted(), bool(self.kept and loss_func)
-    if not asks: return _surer(counted, sure_skill(self.losses)) if self.losses else counted
+    counted = self._counted()
+    if self.losses: return _surer(counted, sure_skill(self.losses))  # see below
+    if not (self.kept and loss_func): return counted
     # labels may only say which samples belong together, as for embeddings: then hits mean nothing
     groups = self.hits is not None and rewards(self.kept, loss_func) == 0
-    return permutation_test(self.kept, loss_func) if groups else self._by(counted, loss_func)
-
-@patch
-def _by(self:Tally, counted, loss_func):
-    if counted and abs(counted.z) > CHANCE: return counted
-    return _surer(counted, permutation_test(self.kept, loss_func))  # see below
+    if counted and abs(counted.z) > CHANCE and not groups: return counted
+    by_loss = permutation_test(self.kept, loss_func)  # see below
+    return by_loss if groups else _surer(counted, by_loss)
 
 def _surer(counted, by_loss):
     "What was counted, where that knows something; else what the loss prefers"

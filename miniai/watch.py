@@ -262,7 +262,7 @@ def backward_ended(self:Follower, f, args, kwargs, out):
     self.root, self.unstepped = None, True
     self.open.backward += 1
     if self.open.held is not None: self._note_sum(self.open)
-    if self.calls.n in (FIRST_ASKED, FIRST_ASKED + 1): self._note_untrained()
+    if self.open.backward == 1 and self.calls.n in (FIRST_ASKED, FIRST_ASKED + 1): self._note_untrained()
     self.learn.callback('after_backward')
 
 @patch

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ONE_ANSWER', 'MIN_BATCHES', 'MIN_SAMPLES', 'NO_LINK', 'MEMORISED', 'REWARDS_WRONG', 'INVERTED_WEIGHT', 'ALWAYS_ZERO',
-           'FEW_BATCHES', 'FEW_IN_AN_EPOCH', 'FEW_LABELS', 'NEW_SAMPLES', 'STILL_HIGH', 'AS_HIGH', 'collapsed',
-           'rewards_wrong', 'knows_nothing', 'only_memorised', 'only_slow', 'too_short', 'not_learning']
+           'FEW_BATCHES', 'FEW_IN_AN_EPOCH', 'FEW_LABELS', 'BY_CHANCE', 'NEW_SAMPLES', 'STILL_HIGH', 'AS_HIGH',
+           'collapsed', 'rewards_wrong', 'knows_nothing', 'only_memorised', 'only_slow', 'too_short', 'not_learning']
 
 # %% ../../nbs/diagnosis/rules/learning.ipynb #13400004
 import math
@@ -82,6 +82,7 @@ ALWAYS_ZERO = Reason('', 'cross entropy over a single output is always 0', 'an o
 FEW_BATCHES = 40       # too few to tell: of a run
 FEW_IN_AN_EPOCH = 100  # of a single epoch
 FEW_LABELS = 200       # predictions that were counted
+BY_CHANCE = 2          # standard deviations: so much is nothing
 NEW_SAMPLES = 1000     # counted in a first epoch: by then something should be known of new ones
 STILL_HIGH, AS_HIGH = 0.6, 0.97  # of the first loss: the run has not got far; it is where it was
 
@@ -147,7 +148,7 @@ def only_memorised(
     skill = [o for _, o in run.epochs.skill]
     if run.valid_skill or len(skill) < 3 or run.epochs.ends[0] < FEW_IN_AN_EPOCH: return ''
     first, last = skill[0], skill[-1]
-    if first.n < NEW_SAMPLES or not first.z < 2 or not last.knows(_LITTLE): return ''
+    if first.n < NEW_SAMPLES or not first.z < BY_CHANCE or not last.knows(_LITTLE): return ''
     return (
         'in the first epoch, when all samples were new, predictions had nothing to do with their targets '
         f'({first.value:+.2f}); by the last one they had ({last.value:+.2f})'
@@ -200,12 +201,12 @@ def _why_not_learning(run):
     if (nothing := knows_nothing(run)) is not None:
         return nothing and _why_no_link(run)._replace(evidence=f'{seen}; {nothing}')
     if memorised := only_memorised(run): return MEMORISED._replace(evidence=f'{seen}; {memorised}')
-    return _where_it_was(run) and (only_slow(run) or Reason('', '', ''))._replace(evidence=seen)
+    return (only_slow(run) or Reason('', '', ''))._replace(evidence=seen) if _where_it_was(run) else None
 
 def _where_it_was(run):
-    "Whether a loss stays where it began, of which nobody knows what is wanted; else None"
+    "Whether the loss stays where it began, and nobody knows what it wants"
     known = run.setup.own_loss or run.last_skill and run.last_skill.known
-    return None if known or _loss_falls(run) or run.first < 1e-6 else True
+    return not (known or _loss_falls(run) or run.first < 1e-6)
 
 def _why_no_link(run):
     "Why predictions have nothing to do with their targets; a custom loss may be of another kind"

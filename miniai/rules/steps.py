@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FEW_NUMBERS', 'AT_THE_START', 'WITH_A_RISE', 'ALL_LEARNT', 'Rate', 'WARM_UP', 'CLIP_AT', 'MIN_WARM_UP', 'AS_LARGE',
-           'LITTLE', 'ENDS_HIGHER', 'FAR_ABOVE', 'FOR_GOOD', 'WITHOUT_END', 'USUAL', 'TOO_SMALL', 'STILL_THERE',
-           'rate_of', 'rate_curve', 'steadier', 'lr_too_high', 'non_finite', 'diverged', 'lr_too_low']
+           'LITTLE', 'ENDS_HIGHER', 'FAR_ABOVE', 'FOR_GOOD', 'WITHOUT_END', 'MOST_POWERS', 'USUAL', 'TOO_SMALL',
+           'STILL_THERE', 'rate_of', 'rate_curve', 'steadier', 'lr_too_high', 'non_finite', 'diverged', 'lr_too_low']
 
 # %% ../../nbs/diagnosis/rules/steps.ipynb #13100004
 import math
@@ -264,8 +264,10 @@ def _too_high_by(run):
     "By which power of ten the learning rate is too high, at least, as the first updates say"
     rate = rate_of(run)
     worst = float(rate.ratio[:2].max()) if rate else 0.
-    return 10**min(3, max(1, math.ceil(math.log10(worst/USUAL)))) if worst > 0 else 10
+    power = math.ceil(math.log10(worst/USUAL)) if worst > 0 else 1
+    return 10**min(max(power, 1), MOST_POWERS)
 
+MOST_POWERS = 3  # further off, the size of an update says nothing of the rate
 USUAL = .05  # of the weights: a large update that still goes well at the start (chosen; 1e-3 is typical)
 
 def _falls_without_end(run):

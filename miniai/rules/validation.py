@@ -55,7 +55,7 @@ def other_codes(
         'categories come up there',
         'make one table of codes, from the training data, and use it for both, with one number for all '
         'that is not in it',
-        'warning' if o.moved > FAR else '',  # or a note
+        'warning' if o.moved > FAR else 'note',
         o.moved,
     )
 
@@ -190,12 +190,11 @@ def validation_differs(run):
     valid, at = run.epochs.valid, run.epochs.valid_at
     curve = validation_curve(run) if len(valid) else loss_curve(run)  # of some, only an accuracy is computed
     begins, codes = int(at[0]) if len(valid) else 0, other_codes(run)
-    found = [] if codes and codes.severity else [*_differs(run, begins, curve)]
-    if codes and not found:
-        severity = codes.severity or 'note'
-        seen = codes.evidence, None, codes.value, curve, severity, codes.cause, codes.advice
-        found = [Finding(begins, *seen)]
+    found = [] if codes and codes.severity == 'warning' else [*_differs(run, begins, curve)]
     yield from found
+    if codes and not found:
+        evidence, cause, advice, severity, value = codes
+        yield Finding(begins, evidence, None, value, curve, severity, cause, advice)
 
 def _differs(run, begins, curve):
     "In this order: the scale of the inputs, a loss that is NaN, the labels"
@@ -224,7 +223,8 @@ def _about_labels(run, begins, curve):
     "What the first of the questions finds that finds anything"
     labels = Labels(run)
     for reason in filter(None, (question(labels) for question in ABOUT_LABELS)):
-        yield Finding(begins, reason.evidence, None, reason.value, curve, reason.severity, reason.cause, reason.advice)
+        evidence, cause, advice, severity, value = reason
+        yield Finding(begins, evidence, None, value, curve, severity, cause, advice)
         return
 
 def validation_curve(run):
