@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['MAX_SAMPLES', 'MIN_SAMPLES', 'MAX_VALUES', 'MAX_SCALES', 'MAX_OUTPUTS', 'MAX_ROWS', 'MAX_COLUMNS', 'MAX_MAPS',
-           'SIGNAL_SAMPLES', 'KEEP_FIRST', 'KEEP_LAST', 'Looks', 'broadcasts', 'some', 'data_input', 'has_custom_step',
-           'has_custom_loss', 'placeholders', 'is_norm', 'BatchRecord', 'is_class_map', 'is_bounded', 'is_activation',
-           'EpochRecord', 'setup_of', 'DiagnoseCB', 'EARLY', 'UpdateRecord', 'looks_new', 'usual_size',
-           'weight_tensors']
+           'SIGNAL_SAMPLES', 'KEEP_FIRST', 'KEEP_LAST', 'Looks', 'broadcasts', 'some', 'data_input', 'placeholders',
+           'is_norm', 'BatchRecord', 'is_class_map', 'is_bounded', 'is_activation', 'EpochRecord', 'setup_of',
+           'DiagnoseCB', 'EARLY', 'UpdateRecord', 'looks_new', 'usual_size', 'weight_tensors']
 
 # %% ../nbs/diagnosis/05_record.ipynb #12a00004
 import math, warnings
@@ -17,7 +16,7 @@ from numbers import Integral
 import numpy as np, torch
 from torch import nn
 from .activations import ActivationStats
-from .ask import MISFED, compares_all, each_with_each, is_builtin_loss, misfed, rewards, same_kind, sigmoid_twice
+from .ask import compares_all, each_with_each, rewards, same_kind, sigmoid_twice
 from .codes import CodeCounts
 from .core import ModelRef, Scalars, copied, keep_state, main_tensor, map_nested, patch
 from .counting import Rows
@@ -25,6 +24,7 @@ from .hooks import HooksCallback, begins_with_norm, is_compiled
 from .texts import DependenceCB
 from .listen import ReshapesCB
 from .loop import ORDER, Group, run_cbs
+from .loss_calls import LossListener, has_custom_loss, has_custom_step
 from .learner import Callback, TrainCB, TrainLearner
 from .errors import alike, one_output
 from .findings import Live
@@ -113,21 +113,6 @@ def data_input(
     if x is None or not found or found[0].is_floating_point(): return x
     return None if x.ndim > 1 and x.shape[0] == x.shape[1] else x
 
-def has_custom_step(
-    learn,  # what is observed: see `Observed`
-) -> bool:
-    "Whether something else than `loss_func(preds, *targets)` computes the loss"
-    return any(
-        getattr(f, '__func__', f) not in (TrainLearner.get_loss, TrainCB.get_loss)
-        for f in learn.listeners('get_loss')
-    )
-
-def has_custom_loss(
-    learn,  # likewise
-) -> bool:
-    "Whether `loss_func` is a custom function of predictions and targets, which can be called again"
-    return not (has_custom_step(learn) or is_builtin_loss(learn.loss_func))
-
 # %% ../nbs/diagnosis/05_record.ipynb #05f603b1
 MAX_ROWS, MAX_COLUMNS = 1024, 256  # of a table, that are kept
 _APART, _OFTEN = 10, 8  # interquartile ranges between the value and all others; how often it comes up
@@ -162,8 +147,8 @@ def _in_eval_mode(m):
 class BatchRecord(Callback):
     "What the training batches give"
     keeps = ('looks', 'losses', 'lrs', 'loss_type', 'inputs', 'targets', 'outputs', 'row_sums', 'labels',
-             'twice', 'at', 'n_classes', 'broadcast', 'pairs', 'equal', 'fed', 'asked', 'eval_mode', 'began',
-             'adapting', 'table', 'custom')
+             'twice', 'at', 'n_classes', 'broadcast', 'pairs', 'equal', 'eval_mode', 'began', 'adapting',
+             'table', 'custom')
 
     def __init__(self,
         looks,  # `Looks`: which batches are looked at
@@ -173,7 +158,7 @@ class BatchRecord(Callback):
         self.labels, self.twice, self.at, self.n_classes = [], Scalars(), [], None
         self.broadcast, self.eval_mode, self.custom, self.pairs = None, None, False, None
         self.began, self.adapting, self._norms, self.table = {}, {}, {}, []
-        self.equal, self.fed, self.asked = Scalars(), {}, {}
+        self.equal = Scalars()
 
     def before_fit(self, learn):
         self._norms = {nm: m for nm, m in learn.model.named_modules() if _frozen_norm(m)}
@@ -190,7 +175,7 @@ class BatchRecord(Callback):
         )
         if x is not None: self._note_input(x)
         if not isinstance(y, torch.Tensor): return
-        if preds is not None: self._pairs(preds, y, loss_kind(learn.loss_func))
+        if preds is not None: self._pairs(preds, y)
         self._labels(preds, y, _one_each(learn.inputs, y))
 
     def _note_input(self, x):
@@ -236,9 +221,8 @@ def _note_rows(self:BatchRecord, x):
 
 # %% ../nbs/diagnosis/05_record.ipynb #12a00051
 @patch
-def _pairs(self: BatchRecord, preds, y, kind):
-    "Predictions beside targets, for a loss of this kind of `LOSSES`"
-    if kind: self.note_fed(LOSSES[kind][1].__name__, preds, y)
+def _pairs(self: BatchRecord, preds, y):
+    "Predictions beside targets"
     unlike = preds.shape != y.shape
     self._note_broadcast(preds, y)
     numbers = y.is_floating_point() or not unlike
@@ -283,35 +267,6 @@ def _one_each(inputs, y):
     map_nested(lambda t: sizes.append(len(t)) if t.ndim else None, inputs)
     return not sizes or len(y) == sizes[0]
 
-@patch
-def note_fed(self:BatchRecord,
-    name, preds,  # a loss function, and its first argument
-    y,            # the second
-):
-    "Whether it gets what it wants, in the first calls; and whether there is more than one target"
-    said = self.fed.setdefault(name, Scalars())
-    if len(said) >= _CALLS: return
-    said.append(misfed(name, preds))
-    if name not in _BINARY or not y.numel(): return
-    low, high = self.asked.setdefault(name, (Scalars(), Scalars()))
-    for seen, value in zip((low, high), y.aminmax()): seen.append(value.float())
-
-_BINARY = 'binary_cross_entropy', 'binary_cross_entropy_with_logits'
-
-@patch
-def only_target(self:BatchRecord)->float:
-    "The value of all targets that a binary cross entropy has had, if it has had one only; else None"
-    found = [(low.tensor().min(), high.tensor().max(), len(low)) for low, high in self.asked.values()]
-    return next((float(low) for low, high, n in found if low == high and n >= _FEW_CALLS), None)
-
-@patch
-def wrongly_fed(self:BatchRecord)->dict:
-    "What loss functions are given, of those that never get what they want"
-    said = {nm: {int(k) for k in o.tensor()} for nm, o in self.fed.items() if len(o) >= _FEW_CALLS}
-    return {nm: MISFED[k] for nm, o in said.items() if len(o) == 1 for k in o if k}
-
-_CALLS, _FEW_CALLS = 20, 3  # of a loss function: so many are looked at; fewer tell nothing
-
 # %% ../nbs/diagnosis/05_record.ipynb #12a00053
 @patch
 def part(self: BatchRecord) -> Batches:
@@ -338,8 +293,6 @@ def part(self: BatchRecord) -> Batches:
         twice=self.twice.tensor().numpy() > 0,
         n_classes=self.n_classes,
         broadcast=self.broadcast,
-        fed=self.wrongly_fed(),
-        only_target=self.only_target(),
         pairs=self.pairs,
         equal=self.equal.tensor().numpy() > 0,
         eval_mode=self.eval_mode,
@@ -520,7 +473,7 @@ def setup_of(
 class DiagnoseCB(Group):
     "Gather during a fit what `learn.diagnose()` needs; it observes, and waits for no device"
     keeps = ('looks', 'setup', 'out_of_sync', 'batches', 'updates', 'epochs', 'acts', 'bounded', 'norms',
-             'reshapes', 'structure', 'parts_of_loss', 'live')
+             'reshapes', 'listener', 'structure', 'parts_of_loss', 'live')
 
     order = ORDER['diagnose']
     single = 'leave one out, each would see the same'
@@ -534,12 +487,14 @@ class DiagnoseCB(Group):
         if not isinstance(every, Integral) or every < 1:
             raise ValueError(f"every={every}: look at one batch in how many? 1 is all of them")
         self.every, self._model, self.live = every, ModelRef(), Live(live)
+        self.listens = True  # to the loss; `watch` is told by its functions
         self._reset()
 
     def _reset(self):
         self.looks, self.setup, self.out_of_sync = Looks(self.every), Setup(), []
         self.batches, self.updates = BatchRecord(self.looks), UpdateRecord(self.looks)
         self.epochs = EpochRecord(self.looks, self.batches)
+        self.listener = LossListener(self.looks, self.epochs.note_exchanged)
         self.acts, self.bounded = (
             _Signals(self.looks, is_activation),
             _Signals(self.looks, is_bounded, 1.0),
@@ -553,7 +508,7 @@ class DiagnoseCB(Group):
     def all_parts(self)->tuple:
         hooks = self.acts, self.bounded, self.norms
         gathered = self.batches, self.updates, self.epochs
-        return *hooks, self.reshapes, *gathered, self.structure, self.parts_of_loss
+        return *hooks, self.listener, self.reshapes, *gathered, self.structure, self.parts_of_loss
 
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003c4
 @patch
@@ -579,6 +534,9 @@ def _closed(nm, m):
 
 @patch
 def before_epoch(self:DiagnoseCB, learn): self.setup = setup_of(learn)  # the optimizer may be another one
+@patch
+def after_predict(self:DiagnoseCB, learn):
+    if self.listens: self.listener.begin(learn)  # when all parts have seen the predictions
 @patch
 def cleanup_batch(self:DiagnoseCB, learn):
     # a batch that was ended before its loss doesn't count
@@ -669,6 +627,7 @@ def _run(self:DiagnoseCB, batches, updates, loss_func):
         epochs,
         replace(self.setup, per_channel=per_channel, **asked),
         structure=Structure(**self.structure.found, **self.parts_of_loss.found),
+        loss_calls=self.listener.record.part(),
         out_of_sync=self.out_of_sync,
     )
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['INPUTS', 'TARGETS', 'OUTPUTS', 'ROW_SUMS', 'LOSSES', 'LEARNS', 'KNOWS', 'MOSTLY', 'KINDS', 'Table', 'Columns',
            'about_input', 'about_targets', 'about_outputs', 'about_rows', 'Batches', 'Updates', 'LayerRun', 'Epochs',
-           'loss_kind', 'Setup', 'Calls', 'Structure', 'Run', 'loss_curve', 'a_run']
+           'loss_kind', 'Setup', 'Calls', 'LossCalls', 'Structure', 'Run', 'loss_curve', 'a_run']
 
 # %% ../nbs/diagnosis/02_run.ipynb #11d00004
 import math
@@ -136,8 +136,6 @@ class Batches:
     broadcast: tuple = (
         None  # shapes of predictions and targets, if the loss compares each with each
     )
-    fed: dict = field(default_factory=dict)  # loss function: what it is given, if it wants something else
-    only_target: float = None  # of all calls of a binary cross entropy, if there is one only
     pairs: tuple = None  # shapes whose arithmetic gave a value for each pair of samples
     equal: np.ndarray = _none()  # (looks,) bool: whether all rows of the inputs were the same
     eval_mode: int = None  # first batch with a dropout or batch norm layer in evaluation mode
@@ -300,17 +298,23 @@ class Calls:
     not_copied: int = None  # training batches before a model was given its own tensors to load
     leak: tuple = (0, 0)  # rows of the validation data that were trained with, of so many
     same_views: tuple = (0, 0)  # batches whose loss compares equal outputs of one model, of those with several
-    ctc: tuple = (0.0, 0.0)  # share of CTC labels that are the blank; of samples with more labels than frames
     put_back: int = None  # training batches before the validation whose weights were loaded at the end
     turns: int = 0  # batches in which several optimizers stepped, each after a backward pass of its own
     acted: int = 0  # batches that came after a forward pass without gradient, and without a loss
-    kl_mean: int = 0  # columns of what kl_div takes a mean over; 0: it does not
     cut_grads: int = 0  # batches with gradients that have no graph, and a loss that is computed from them
     cut_terms: int = 0  # batches whose loss adds what a loss function gave for an output without a graph
-    itself: tuple = (0, 0)  # looks at similarities of all with all, whose largest are the diagonal; all looks
     untrained: tuple = ()  # watched models that no gradient reaches, beside others
     unused_outputs: tuple = ()  # outputs of one number for each sample, or one, that no loss depends on
     flattened: tuple = ()  # shape of words, and that in whose order they are flattened as targets
+
+@dataclass
+class LossCalls:
+    "Which functions the loss calls, and with what"
+    fed: dict = field(default_factory=dict)  # loss function: what it is given, if it wants something else
+    only_target: float = None  # of all calls of a binary cross entropy, if there is one only
+    ctc: tuple = (0., 0.)  # share of CTC labels that are the blank; of samples with more labels than frames
+    kl_mean: int = 0  # columns of what kl_div takes a mean over; 0: it does not
+    itself: tuple = (0, 0)  # looks at similarities of all with all, whose largest are the diagonal; all looks
     over_samples: tuple = ()  # shape of what a loss takes a softmax of along its samples
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00092
@@ -372,6 +376,7 @@ class Run:
     setup: Setup = field(default_factory=Setup)
     calls: Calls = field(default_factory=Calls)
     structure: Structure = field(default_factory=Structure)
+    loss_calls: LossCalls = field(default_factory=LossCalls)
     incident: object = None  # what a `NaNGuardCB` stopped for
     out_of_sync: list = field(
         default_factory=list
@@ -463,5 +468,5 @@ def a_run(
     if not len(updates.batches): updates.batches = np.arange(len(updates.updates))
     batches = part(Batches, loss=loss, lr=np.broadcast_to(np.asarray(lr, float), loss.shape).copy())
     if not len(batches.looks): batches.looks = np.arange(len(loss))
-    rest = part(Epochs), part(Setup), part(Calls), part(Structure)
+    rest = part(Epochs), part(Setup), part(Calls), part(Structure), part(LossCalls)
     return Run(batches, updates, list(layers), list(bounded), *rest, **parts)

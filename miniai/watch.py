@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from .activations import StatsPlots
 from .calls import LOOK_EVERY, MAX_CALLS, CallRecord, OpenBatch, Optimizers, Watched
-from .calls import by_name, reaches, set_loss, set_targets
+from .calls import reaches, set_loss, set_targets
 from .core import main_tensor, patch, tensors_of
 from .diagnose import diagnosis, incident_of
 from .exchange import FIRST_ASKED, LossRecorder, is_asked
@@ -155,12 +155,7 @@ def loss_computed(self:Follower, f, args, kwargs, out):
     b.note_loss((*args, *kwargs.values()), out)
     if b.backward: return
     b.losses.append((f, args, kwargs, out))
-    given = [o for o in by_name(args, kwargs)[0] if isinstance(o, torch.Tensor)]
-    if b.grad and len(given) == 2: self.record.batches.note_fed(f.__name__, *given)
-    note = _NOTED.get(f.__name__)
-    if b.grad and note: note(self.calls, *args, **kwargs)
-
-_NOTED = dict(ctc_loss=CallRecord.note_ctc, kl_div=CallRecord.note_kl, cross_entropy=CallRecord.note_square)
+    if b.grad: self.record.listener.record.note(f, args, kwargs, self.calls.n)
 
 @patch
 def batch_drawn(self:Follower, it, batch):
@@ -204,7 +199,8 @@ def backward_begins(self:Follower, f, args, kwargs):
 
 @patch
 def _ask_loss(self:Follower, root):
-    self.calls.over_samples = self.calls.over_samples or self.recorder.softmax_over_samples()
+    heard = self.record.listener.record
+    heard.over_samples = heard.over_samples or self.recorder.softmax_over_samples()
     asked = None if self.learn.plain else self.recorder.exchanged(root)
     if asked is not None: self.record.epochs.note_exchanged(asked)
     self.recorder.end()
@@ -490,6 +486,7 @@ class Watch:
         cbs = [cbs] if isinstance(cbs, Callback) else [*cbs]
         _check(models, cbs)
         self.record = next((o for o in cbs if isinstance(o, DiagnoseCB)), None) or DiagnoseCB(every)
+        self.record.listens = False  # the functions tell of themselves
         self.record.live = Live(None)  # this one tells, and knows more
         model = models[0] if len(models) == 1 else _Several(_named(models))
         self.learn = Watched(model, [self.record, *(o for o in cbs if o is not self.record)])

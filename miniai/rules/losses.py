@@ -24,7 +24,7 @@ from ..run import loss_curve
          'a sample, or of samples, one part is a sum over several, and no weight is given',
 )
 def mean_and_sum(run):
-    if k := run.calls.kl_mean:
+    if k := run.loss_calls.kl_mean:
         seen = f"kl_div takes a mean over all {k} classes of each sample: its value is {k} times too small"
         cause, advice = "reduction='mean' of kl_div divides by the number of values", "reduction='batchmean'"
         yield Finding(0, seen, None, float(k), loss_curve(run), cause=cause, advice=advice)
@@ -96,7 +96,7 @@ def opposed_terms(run):
     when='binary cross entropy is given one and the same target for every sample, in all calls',
 )
 def one_target(run):
-    y = run.batches.only_target
+    y = run.loss_calls.only_target
     if y is None: return
     yield Finding(0, f'all targets of binary cross entropy are {y:g}', None, y, loss_curve(run))
 
@@ -113,7 +113,7 @@ _FEW = .02  # of the labels, or of the samples
     when='the blank is among the labels that ctc_loss is given, or a sample has fewer frames than labels',
 )
 def ctc_labels(run):
-    blank, short = run.calls.ctc
+    blank, short = run.loss_calls.ctc
     curve = loss_curve(run)
     if blank > _FEW: yield Finding(0, f'{blank:.0%} of the labels of ctc_loss are the blank', None, blank, curve)
     if short <= _FEW: return
@@ -167,6 +167,6 @@ def _jumps_to(loss, k):
          'and never the target',
 )
 def self_similarity(run):
-    k, n = run.calls.itself
+    k, n = run.loss_calls.itself
     seen = f'in {k} of {n} matrices of similarities the largest of each row is that of a sample with itself'
     if k > n/2: yield Finding(0, seen, None, k/n, loss_curve(run))

@@ -100,7 +100,7 @@ def are_probabilities(
          'the loss takes the sigmoid of them',
 )
 def double_softmax(run):
-    o, twice, curve, fed = run.batches.outputs, run.batches.twice, loss_curve(run), run.batches.fed
+    o, twice, curve, fed = run.batches.outputs, run.batches.twice, loss_curve(run), run.loss_calls.fed
     if run.batches.n_classes and are_probabilities(run) and run.loss.min() >= 0:
         off = run.batches.row_sums.off.max()
         yield Finding(
@@ -321,7 +321,7 @@ def output_mismatch(run):
             )
             return
     for nm in _WANT_LOGARITHMS:
-        if given := run.batches.fed.get(nm):
+        if given := run.loss_calls.fed.get(nm):
             cause = f'{nm} wants log-probabilities as its first argument'
             advice = 'log_softmax over the classes at the end of the model'
             yield Finding(0, f'{nm} is given {given}', curve=loss_curve(run), cause=cause, advice=advice)

@@ -26,7 +26,7 @@ _MOST = .5  # of the predictions that were tried
          'samples are in another order; or a loss takes a softmax along its samples',
 )
 def mixed_samples(run):
-    (k, n), share, shape = run.structure.others, run.structure.by_place, run.calls.over_samples
+    (k, n), share, shape = run.structure.others, run.structure.by_place, run.loss_calls.over_samples
     if share > _MOST:
         seen = f'with the samples of a batch in another order, the predictions for {share:.0%} of them change'
         cause = 'the prediction for a sample depends on its place in the batch'
