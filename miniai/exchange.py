@@ -189,6 +189,20 @@ def exchanged(self:LossRecorder,
     except Exception: return None  # not all of it was seen, or it can't be called again
 
 @patch
+def falls_without_end(self:LossRecorder,
+    root,  # the loss
+)->bool:
+    "Whether larger outputs lower the loss in proportion, below zero; None if nobody can tell"
+    outs = [o for o in self.outs if o.is_floating_point() and o.numel() <= MAX_VALUES]
+    def times(k): return _loss(self.calls, root, self.states, [(o, k*o.detach()) for o in outs], {})
+    try: one, *larger = [times(k) for k in (1, *_LARGER)]
+    except Exception: return None
+    if not outs or abs(one - float(root.detach())) > ROUNDING*_size(self.calls, one): return None
+    return larger[0] < min(0, one) and all(b < _GROWS*a for a, b in zip(larger, larger[1:]))
+
+_LARGER, _GROWS = (100, 1000, 10_000), 5  # times the outputs; the loss at least, for ten times larger ones
+
+@patch
 def softmax_over_samples(self:LossRecorder)->tuple:
     "The shape of an output that the loss takes a softmax of along its samples; () if it takes none"
     sizes = {o.shape for o in self.outs if o.ndim == 2}

@@ -32,7 +32,7 @@ class LossCallRecord:
     "What loss functions of PyTorch are given"
     def __init__(self):
         self.fed, self.asked, self.kl_mean, self.over_samples = {}, {}, 0, ()
-        self.ctc, self.n_ctc, self.squares = (0., 0.), 0, deque(maxlen=MOST_SQUARES)
+        self.ctc, self.n_ctc, self.squares, self.falls = (0., 0.), 0, deque(maxlen=MOST_SQUARES), []
 
     def note(self,
         f, args, kwargs,  # a loss function, and what it is called with
@@ -72,12 +72,22 @@ class LossCallRecord:
         found = (labels == blank).float().mean(), (frames < n).float().mean()
         self.ctc = tuple(max(a, float(b)) for a, b in zip(self.ctc, found))
 
+    def note_recorded(self,
+        recorder,  # `LossRecorder`, with what a custom loss calls
+        loss,
+    ):
+        "What the calls between outputs and loss tell"
+        self.over_samples = self.over_samples or recorder.softmax_over_samples()
+        falls = recorder.falls_without_end(loss) if len(self.falls) < FEW_CALLS else None
+        if falls is not None: self.falls.append(falls)
+
     def part(self)->LossCalls:
         "What was noted, for the rules"
         said = {nm: {int(k) for k in o.tensor()} for nm, o in self.fed.items() if len(o) >= FEW_CALLS}
         fed = {nm: MISFED[k] for nm, o in said.items() if len(o) == 1 for k in o if k}
         itself = sum(self.squares), len(self.squares)
-        return LossCalls(fed, self._only_target(), self.ctc, self.kl_mean, itself, self.over_samples)
+        falls = sum(self.falls), len(self.falls)
+        return LossCalls(fed, self._only_target(), self.ctc, self.kl_mean, itself, self.over_samples, falls)
 
     def _only_target(self):
         found = [(low.tensor().min(), high.tensor().max(), len(low)) for low, high in self.asked.values()]
@@ -129,7 +139,7 @@ class LossListener(Callback):
         self.recorder.pause()
         for c in self.recorder.calls:
             if getattr(c.f, '__name__', '') in LOSS_NAMES: self.record.note(c.f, c.args, c.kwargs, self.looks.n)
-        self.record.over_samples = self.record.over_samples or self.recorder.softmax_over_samples()
+        self.record.note_recorded(self.recorder, learn.loss)
         asked = self.recorder.exchanged(learn.loss) if has_custom_step(learn) else None
         if asked is not None: self.tell(asked)
 

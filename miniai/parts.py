@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['OUTPUT', 'TAKEN_APART', 'LossPart', 'loss_parts', 'uneven', 'endless', 'Term', 'gradients_of_terms', 'opposed',
-           'show_parts', 'adds_constant', 'constant_part', 'spread', 'overwritten', 'is_policy_gradient', 'LossPartsCB']
+           'show_parts', 'adds_constant', 'constant_part', 'spread', 'overwritten', 'is_policy_gradient', 'averaged',
+           'LossPartsCB']
 
 # %% ../nbs/diagnosis/parts.ipynb #06a70004
 import math, re
@@ -306,6 +307,33 @@ class _Root(NamedTuple):
     "A node in the place of a tensor, to begin a search at"
     grad_fn: object
 
+# %% ../nbs/diagnosis/parts.ipynb #06a70048
+_REDUCE = 'MeanBackward', 'SumBackward'
+
+def _reduces(node): return node.name().startswith(_REDUCE) or hasattr(node, '_saved_reduction')
+
+def _reduced(node, n):
+    "Whether a node is a mean or sum over `n` samples, times or plus constants"
+    while _is_single(node, 0) and not _reduces(node):
+        nexts = [o for o, _ in node.next_functions if o is not None]
+        if _factors(node) is None or len(nexts) != 1: return False
+        node = nexts[0]
+    if getattr(node, '_saved_reduction', 0) == _MEAN: return len(node._saved_self) == n  # of a loss function
+    known = [o._input_metadata[j].shape for o, j in node.next_functions if o is not None]
+    return node.name().startswith(_REDUCE) and any([*shape[:1]] == [n] for shape in known)
+
+def averaged(
+    loss,  # tensor with its graph
+    outs,  # what the model gave, with its graph: there the search ends
+)->tuple:
+    "The shape of numbers, one for each sample, that a mean over samples is multiplied with; else ()"
+    for node in nodes_of(loss, _ends(outs)):
+        t = _advantages(node)
+        if t is None or t.ndim != 1 or len(t) < _FEW or bool((t == t[0]).all()): continue
+        (followed, _), = [o for o in node.next_functions if o[0] is not None]
+        if _is_single(followed, 0) and _reduced(followed, len(t)): return tuple(t.shape)
+    return ()
+
 # %% ../nbs/diagnosis/parts.ipynb #06a70030
 TAKEN_APART = 12  # losses, the first ones of a run
 _OPPOSED, _TIMES = -.3, 5  # cosine, and in so many losses
@@ -326,7 +354,7 @@ class LossPartsCB(Callback):
     def _note(self, loss, outs):
         parts = loss_parts(loss, outs)
         seen = dict(uneven=uneven(parts), endless=endless(parts), spread=spread(loss, outs),
-                    overwritten=overwritten(loss))
+                    overwritten=overwritten(loss), averaged=averaged(loss, outs))
         if is_policy_gradient(loss, outs): self.found['policy'] = True
         for nm, o in seen.items():
             if o: self.found.setdefault(nm, o)

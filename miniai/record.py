@@ -16,7 +16,8 @@ from numbers import Integral
 import numpy as np, torch
 from torch import nn
 from .activations import ActivationStats
-from .ask import compares_all, each_with_each, rewards, same_kind, sigmoid_twice
+from .ask import broken_samples, compares_all, each_with_each, ignored_label
+from .ask import rewards, same_kind, sigmoid_twice
 from .codes import CodeCounts
 from .core import ModelRef, Scalars, copied, keep_state, main_tensor, map_nested, patch
 from .counting import Rows
@@ -36,6 +37,7 @@ from miniai.run import (
     ROW_SUMS,
     TARGETS,
     Batches,
+    Broken,
     Epochs,
     LayerRun,
     Run,
@@ -158,7 +160,7 @@ class BatchRecord(Callback):
         self.labels, self.twice, self.at, self.n_classes = [], Scalars(), [], None
         self.broadcast, self.eval_mode, self.custom, self.pairs = None, None, False, None
         self.began, self.adapting, self._norms, self.table = {}, {}, {}, []
-        self.equal = Scalars()
+        self.equal, self.broken = Scalars(), None
 
     def before_fit(self, learn):
         self._norms = {nm: m for nm, m in learn.model.named_modules() if _frozen_norm(m)}
@@ -190,6 +192,7 @@ class BatchRecord(Callback):
             return
         if not learn.training: return
         self.losses.append(learn.loss)
+        if self.broken is None: self._note_broken(learn)
         groups = getattr(learn.opt, 'param_groups', None)
         self.lrs.append(float(groups[0]['lr']) if groups else math.nan)
         if not self.looks.due() or learn.loss.ndim: return
@@ -200,6 +203,14 @@ class BatchRecord(Callback):
 _FEW_ROWS = 4  # which may be the same by chance
 
 # %% ../nbs/diagnosis/05_record.ipynb #05f6039c
+@patch
+def _note_broken(self:BatchRecord, learn):
+    "Keep the first batch whose loss is not finite; on another device it is seen where one looks anyhow"
+    if learn.loss.numel() > 1 or not (learn.loss.is_cpu or self.looks.due()): return
+    if not math.isfinite(learn.loss.detach().item()):
+        given = learn.preds, learn.targets or ()
+        self.broken = len(self.losses) - 1, *map_nested(lambda t: t.detach().clone(), given)
+
 @patch
 def _note_modes(self:BatchRecord, model):
     "Layers in evaluation mode; how far statistics of frozen batch norms moved, in old standard deviations"
@@ -619,6 +630,7 @@ def _run(self:DiagnoseCB, batches, updates, loss_func):
     per_channel = min([getattr(r, 'n', math.inf) for r in self.norms], default=math.inf)
     asked, compares = self._asked(loss_func)
     if not compares: batches.broadcast = None
+    batches.broken = self.batches.asked_for_broken(loss_func)
     return Run(
         batches,
         updates,
@@ -630,6 +642,25 @@ def _run(self:DiagnoseCB, batches, updates, loss_func):
         loss_calls=self.listener.record.part(),
         out_of_sync=self.out_of_sync,
     )
+
+@patch
+def asked_for_broken(self:BatchRecord,
+    loss_func,  # or None, if it can't be called again
+)->tuple:
+    "`Broken`, for the batch that was kept; () if there is none, or nobody can tell"
+    if self.broken is None or loss_func is None: return ()
+    k, preds, targets = self.broken
+    samples = broken_samples(preds, targets, loss_func)
+    if not samples: return ()
+    return Broken(k, samples, len(main_tensor(preds)), _in_words(targets, samples[0]), ignored_label(targets))
+
+def _in_words(targets, i):
+    "The first target of a sample, if it is short"
+    y = targets[0] if targets else None
+    if not isinstance(y, torch.Tensor) or not y.ndim or y[i].numel() > _SHORT: return ''
+    return str([round(v, 3) for v in y[i].flatten().tolist()])
+
+_SHORT = 8  # numbers of a target that is told
 
 @patch
 def _asked(self: DiagnoseCB, loss_func):

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['INPUTS', 'TARGETS', 'OUTPUTS', 'ROW_SUMS', 'LOSSES', 'LEARNS', 'KNOWS', 'MOSTLY', 'KINDS', 'Table', 'Columns',
-           'about_input', 'about_targets', 'about_outputs', 'about_rows', 'Batches', 'Updates', 'LayerRun', 'Epochs',
-           'loss_kind', 'Setup', 'Calls', 'LossCalls', 'Structure', 'Run', 'loss_curve', 'a_run']
+           'about_input', 'about_targets', 'about_outputs', 'about_rows', 'Broken', 'Batches', 'Updates', 'LayerRun',
+           'Epochs', 'loss_kind', 'Setup', 'Calls', 'LossCalls', 'Structure', 'Run', 'loss_curve', 'a_run']
 
 # %% ../nbs/diagnosis/02_run.ipynb #11d00004
 import math
 from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 import numpy as np, torch, torch.nn.functional as F
 from torch import nn
 from .core import column_stds, rms
@@ -85,13 +86,13 @@ def about_targets(
     )
 
 # %% ../nbs/diagnosis/02_run.ipynb #11d0003a
-OUTPUTS = Columns('low high zeros y_low y_high y_row_sum y_binary y_whole')
+OUTPUTS = Columns('low high zeros y_low y_high y_row_sum y_binary y_whole differ')
 
 def about_outputs(
     preds,
     y,  # predictions, targets
 ) -> torch.Tensor:
-    "What predictions range over; what targets do, their largest row sum, how many are 0 or 1: `OUTPUTS`"
+    "What predictions and targets range over; how far predictions differ between samples: `OUTPUTS`"
     p, t = preds.detach().float(), y.detach().float()
     (low, high), (y_low, y_high) = p.aminmax(), t.aminmax()
     row_sum = t.flatten(1).sum(1).amax() if t.ndim > 1 else y_high
@@ -104,6 +105,7 @@ def about_outputs(
         y_row_sum=row_sum,
         y_binary=((t == 0) | (t == 1)).float().mean(),
         y_whole=(t == t.round()).all().float(),
+        differ=rms(p - p.mean(0, keepdim=True))/rms(p).clamp(1e-12) if p.ndim else p.new_zeros(()),
     )
 
 # %% ../nbs/diagnosis/02_run.ipynb #11d0003b
@@ -118,6 +120,14 @@ def about_rows(
 
 # %% ../nbs/diagnosis/02_run.ipynb #d5e003bb
 def _none(): return field(default_factory=lambda: np.zeros(0, np.float32))
+
+class Broken(NamedTuple):
+    "Samples whose loss is not finite, each by itself"
+    batch: int      # number of the training batch
+    samples: tuple  # their places in it
+    n: int          # samples of the batch
+    target: str     # of the first of them, if it is short
+    ignored: int    # the label that all targets are, and the loss ignores; None: there are others
 
 @dataclass
 class Batches:
@@ -138,6 +148,7 @@ class Batches:
     )
     pairs: tuple = None  # shapes whose arithmetic gave a value for each pair of samples
     equal: np.ndarray = _none()  # (looks,) bool: whether all rows of the inputs were the same
+    broken: tuple = ()  # `Broken`, the samples of the first batch whose loss is not finite
     eval_mode: int = None  # first batch with a dropout or batch norm layer in evaluation mode
     adapting: dict = field(default_factory=dict)  # frozen batch norms in training mode: how far they moved
     placeholders: tuple = ()  # (column, value, share) of a table: values far outside of all others
@@ -185,6 +196,8 @@ class Updates:
     )  # of `off`, those that look as PyTorch's layers make them
     moved: list = field(default_factory=list)  # of `frozen`, those that changed nevertheless
     unregistered: list = field(default_factory=list)  # tensors with a gradient that model.parameters() lacks
+    fresh: int = 0  # steps of an optimizer that remembers no step before, though it would
+    rounded: np.ndarray = _none()  # (looks,) share of 16-bit weights that a step leaves as they are
     strangers: int = 0  # parameters that the optimizer knows and the model doesn't have
     alike: dict = field(
         default_factory=dict
@@ -316,6 +329,7 @@ class LossCalls:
     kl_mean: int = 0  # columns of what kl_div takes a mean over; 0: it does not
     itself: tuple = (0, 0)  # looks at similarities of all with all, whose largest are the diagonal; all looks
     over_samples: tuple = ()  # shape of what a loss takes a softmax of along its samples
+    falls: tuple = (0, 0)  # losses that fall for ever the larger the outputs are, of those that were asked
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00092
 @dataclass
@@ -347,6 +361,7 @@ class Structure:
     spread: tuple = ()  # shapes of an output with one value, and of what the loss compares it with
     overwritten: tuple = ()  # values written by index, and those left, of an assignment that lost some
     policy: bool = False  # the loss weighs log-probabilities by numbers of both signs
+    averaged: tuple = ()  # shape of numbers, one for each sample, that a mean over samples is multiplied with
     opposed: tuple = ()  # two terms of the loss, and the cosine of their gradients, if it is negative
     drops: bool = False  # whether a dropout drops something in evaluation mode
     cuts: tuple = ()  # layers whose input depends on weights that train, though no gradient goes back
@@ -354,6 +369,7 @@ class Structure:
 # %% ../nbs/diagnosis/02_run.ipynb #12a00009
 LEARNS, KNOWS = .4, .9  # skill from which a run learns; from which its predictions know nearly all
 
+_LAST_LOOKS = 3
 MOSTLY = 0.5  # of the batches
 KINDS = dict(  # of training, whose loss need not fall
     policy='the loss weighs log-probabilities by numbers of both signs, as a policy gradient by advantages',
@@ -419,6 +435,13 @@ class Run:
         n = MOSTLY*len(self.loss)
         if self.structure.policy: return 'policy'
         return 'turns' if self.calls.turns > n else 'own' if self.calls.acted > n else ''
+
+    def answers_alike(self,
+        share,  # of their size, by which predictions differ from sample to sample
+    )->bool:
+        "Whether predictions differ by less, in the last looks"
+        differ = self.batches.outputs.differ[-_LAST_LOOKS:]
+        return len(differ) == _LAST_LOOKS and bool(differ.max() < share)
 
     def by_its_loss(
         self,

@@ -9,6 +9,7 @@ __all__ = ['EARLY', 'usual_size', 'looks_new', 'UpdateRecord', 'weight_tensors',
 import gc, math
 import numpy as np, torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from .core import Scalars, innermost, patch, rms, rms_each, step_hooks
 from .counting import Rows
 from .loop import Callback
@@ -44,7 +45,8 @@ class UpdateRecord(Callback):
     "What the optimizer does to the weight tensors"
     keeps = ('looks', 'weights', 'steps', 'strangers', 'frozen', 'off', 'untrained', 'reached', 'moved',
              'left_over', 'unused', 'unregistered', 'alike', 'rows', 'batches', 'norms', '_first_rows', '_sums',
-             '_stepped', '_backed', '_due', '_old', '_grads', '_norm', '_scales', '_taken')  # no optimizer, and no hooks
+             'fresh', 'rounded', '_stepped', '_backed', '_due', '_old', '_grads', '_norm', '_scales',
+             '_taken')  # no optimizer, and no hooks
     def __init__(self,
         looks,  # `Looks`: which batches are looked at
     ):
@@ -54,6 +56,7 @@ class UpdateRecord(Callback):
         self._first_rows, self._sums, self._hooks, self._opt = {}, {}, [], None
         self._stepped = self._backed = False  # since the loss before
         self._stepping = False  # a closure is called within the step
+        self.fresh, self.rounded, self._global = 0, Scalars(), None
         self._forget_updates()
         self._drop()
 
@@ -61,9 +64,11 @@ class UpdateRecord(Callback):
     def _drop(self):
         self._due, self._scales, self._taken = False, [], {}
         self._old = self._grads = self._norm = None
+        self._has = {}  # id of a 16-bit weight: where it has a gradient
 
     def before_fit(self, learn):
         self.weights = weight_tensors(learn.model)
+        self._global = register_optimizer_step_pre_hook(self._note_fresh)
         self._follow(learn)
 
     def _follow(self, learn):
@@ -202,10 +207,21 @@ def after_step(self: UpdateRecord, learn):
     if old:
         moved = rms_each(torch._foreach_sub(new, old))/max(1, *self._taken.values(), 1)  # of one step
         self.rows.append(torch.cat([self._grads, rms_each(old), moved]))
+        self._note_rounded(old, new)
     self.batches.append(self.looks.n)
     self.norms.append(math.nan if self._norm is None else self._norm)
     self._old, self._due = None, False
 
+@patch
+def _note_rounded(self:UpdateRecord, old, new):
+    "Of 16-bit weights that have a gradient, how many a step leaves as they are"
+    same = {id(p): a == b for a, b, p in zip(old, new, self.weights.values())} if self._has else {}
+    pairs, self._has = [(same[i], has) for i, has in self._has.items() if i in same], {}
+    if not pairs: return
+    left = sum((same & has).sum() for same, has in pairs)
+    self.rounded.append(left/sum(has.sum() for _, has in pairs).clamp(1))
+
+_HALVES = torch.float16, torch.bfloat16
 _HIDDEN = 50  # one batch in so many is searched for tensors that nobody knows: models may train in turns
 
 @patch
@@ -226,6 +242,18 @@ def _note_norm(self:UpdateRecord, opt):
     grads = [p.grad for g in opt.param_groups for p in g['params'] if p.grad is not None]
     roots = [math.sqrt(g.numel()) for g in grads]
     if grads: self._norm = torch.stack(torch._foreach_mul([*rms_each(grads)], roots)).norm()
+    halves = [p for p in self.weights.values() if p.dtype in _HALVES and p.grad is not None]
+    self._has |= {id(p): p.grad != 0 for p in halves if not p.grad.is_sparse}
+
+@patch
+def _note_fresh(self:UpdateRecord, opt, args, kwargs):
+    "Whether an optimizer with a memory has none at its step, of any optimizer that has these weights"
+    groups = opt.param_groups
+    if opt.state or not _has_memory(groups[0]): return
+    ours = _ids(self.weights.values())
+    self.fresh += any(id(p) in ours and p.grad is not None for g in groups for p in g['params'])
+
+def _has_memory(group): return 'betas' in group or bool(group.get('momentum', 'alpha' in group))
 
 @patch
 def _note_step(self:UpdateRecord, opt):
@@ -237,6 +265,7 @@ def _note_step(self:UpdateRecord, opt):
 @patch
 def cleanup_fit(self: UpdateRecord, learn):
     self._remove_hooks()
+    self._global, _ = None, self._global and self._global.remove()
     self.alike = {
         nm: _moved_alike(self.weights[nm].detach() - o.to(self.weights[nm]))
         for nm, o in self._first_rows.items()
@@ -275,5 +304,7 @@ def part(self: UpdateRecord) -> Updates:
         moved=[nm for nm in self.frozen if nm in self.moved],
         unregistered=self.unregistered,
         strangers=self.strangers,
+        fresh=self.fresh,
+        rounded=self.rounded.tensor().numpy(),
         alike=self.alike,
     )

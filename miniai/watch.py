@@ -199,8 +199,7 @@ def backward_begins(self:Follower, f, args, kwargs):
 
 @patch
 def _ask_loss(self:Follower, root):
-    heard = self.record.listener.record
-    heard.over_samples = heard.over_samples or self.recorder.softmax_over_samples()
+    if not self.learn.plain: self.record.listener.record.note_recorded(self.recorder, root)
     asked = None if self.learn.plain else self.recorder.exchanged(root)
     if asked is not None: self.record.epochs.note_exchanged(asked)
     self.recorder.end()

@@ -69,6 +69,8 @@ def _fresh_norms(model):
     return any(m.num_batches_tracked == 0 for m in norms if m.track_running_stats)
 
 _MEAN = 'a loss is a scalar: take its mean'
+_NOT_FINITE = ('compute it sample by sample: a logarithm or division of what is 0 in a target, labels that are '
+               'all ignored, more labels than frames in CTC')
 _NO_CLASSES = 'not a classification, whose chance is known'
 
 @verdict('loss at the start', telling=True)
@@ -78,6 +80,7 @@ def check_loss(b):
     with torch.no_grad(), Functions() as seen: loss = b.loss(train=fresh)
     b.last = seen.maker(b.preds) if isinstance(b.preds, torch.Tensor) else None
     if loss.numel() != 1: return fail(f'the loss is of shape {tuple(loss.shape)}', _MEAN)
+    if not loss.isfinite(): return fail(f'the loss is {loss:.3g}', _NOT_FINITE)
     found = logits_of(b.preds, b.y)
     if found is None: return _numbers_twice(b, loss) or skip(f'{loss:.3g}; {_NO_CLASSES}')
     if loss < NEGATIVE: return fail(f'{loss:.2f}', BELOW_0)

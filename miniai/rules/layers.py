@@ -54,6 +54,7 @@ DEAD_SHARE = .25  # reported from a quarter on
 MOST = .8         # critical above four fifths
 HALF = .5         # a note up to a half: as many units are left
 MIN_LOOKS, MIN_UNITS = 5, 4
+_ALIKE = .001  # of their size, by which predictions differ
 
 _BORN_DEAD = dict(
     cause='they began there: biases or weights that no input can overcome',
@@ -71,6 +72,7 @@ _BORN_DEAD = dict(
          "above four fifths, and milder where the model learns",
 )
 def dead_units(run):
+    alike = ', and the predictions are the same for all samples'*run.answers_alike(_ALIKE)
     for r in run.layers:
         if len(r.batches) < MIN_LOOKS or r.alive.shape[1] < MIN_UNITS or r.last: continue
         share = dead_share_of(r)
@@ -79,7 +81,7 @@ def dead_units(run):
         k, born = (min(int(fewer[-1]) + 1, len(share) - 1), {}) if len(fewer) else (0, _BORN_DEAD)
         yield Finding(
             int(r.batches[k]),
-            f'{share[-1]:.0%} of its {r.alive.shape[1]} units give zero for every input',
+            f'{share[-1]:.0%} of its {r.alive.shape[1]} units give zero for every input{alike}',
             r.label,
             float(share[-1]),
             dead_curve(r),

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['ONE_ANSWER', 'MIN_BATCHES', 'MIN_SAMPLES', 'NO_LINK', 'MEMORISED', 'REWARDS_WRONG', 'INVERTED_WEIGHT', 'ALWAYS_ZERO',
-           'FEW_BATCHES', 'FEW_IN_AN_EPOCH', 'FEW_LABELS', 'BY_CHANCE', 'NEW_SAMPLES', 'STILL_HIGH', 'AS_HIGH',
-           'collapsed', 'rewards_wrong', 'knows_nothing', 'only_memorised', 'only_slow', 'too_short', 'not_learning']
+           'AVERAGED', 'FEW_BATCHES', 'FEW_IN_AN_EPOCH', 'FEW_LABELS', 'BY_CHANCE', 'NEW_SAMPLES', 'STILL_HIGH',
+           'AS_HIGH', 'collapsed', 'rewards_wrong', 'knows_nothing', 'only_memorised', 'only_slow', 'too_short',
+           'not_learning']
 
 # %% ../../nbs/diagnosis/rules/learning.ipynb #13400004
 import math
@@ -79,6 +80,11 @@ INVERTED_WEIGHT = Reason(
     'pos_weight = negative samples / positive ones, which is above 1 where positives are rare',
 )
 ALWAYS_ZERO = Reason('', 'cross entropy over a single output is always 0', 'an output for each class')
+AVERAGED = Reason(
+    '',
+    'the mean is taken too early: each sample gets the mean of the numbers in place of its own',
+    'multiply first, then take the mean: (log_prob*reward).mean(), (loss_of_each*weight).mean()',
+)
 FEW_BATCHES = 40       # too few to tell: of a run
 FEW_IN_AN_EPOCH = 100  # of a single epoch
 FEW_LABELS = 200       # predictions that were counted
@@ -189,6 +195,9 @@ def too_short(
 def _why_not_learning(run):
     "Evidence, cause and advice; None if nothing speaks against the run"
     seen = f'the loss began at {run.first:.3g} and ended at {run.last:.3g}, over {len(run.loss)} batches'
+    if run.structure.averaged and not run.knows:
+        (n,) = run.structure.averaged
+        return AVERAGED._replace(evidence=f'{seen}; a mean over {n} samples is multiplied with {n} numbers')
     if rewards_wrong(run):
         return REWARDS_WRONG._replace(
             evidence=f'{seen}, and the predictions are no better than chance: '
@@ -260,5 +269,6 @@ def not_learning(run):
     elif n >= 20 and np.isfinite(run.loss).all() and not (up.grads.size and not up.grads.any()):
         if why := _why_not_learning(run):
             value = run.last/run.first if why.value is None else why.value
-            severity = run.by_its_loss(why.severity or 'critical')
+            severity = why.severity or 'critical'
+            if not run.structure.averaged: severity = run.by_its_loss(severity)
             yield Finding(0, why.evidence, None, value, curve, severity, why.cause, why.advice)

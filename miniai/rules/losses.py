@@ -33,7 +33,10 @@ def mean_and_sum(run):
     times = a.share*abs(a.factor)/(b.share*abs(b.factor))
     seen = (f'{a.name} is a sum over {_those(a, over)} and {b.name} a mean over {_those(b, over)}: '
             f'one of its values counts {times:,.0f} times as much')
+    if run.answers_alike(_ALIKE): seen += ', and the predictions hardly depend on the input'
     yield Finding(0, seen, None, times, loss_curve(run))
+
+_ALIKE = .2  # of their size, by which predictions differ from sample to sample
 
 def _those(part, over):
     n = part.shape[0] if over == 'samples' else int(np.prod(part.shape[1:]))
@@ -58,15 +61,25 @@ def _falls_on(loss):
     fact=True,
     stage='settings',
     when='a square, an exponential or a loss function counts with a minus, and the loss falls below zero '
-         'and goes on falling',
+         'and goes on falling; or the whole loss falls in proportion to the outputs, and has no minimum',
 )
 def unbounded_loss(run):
-    names = run.structure.endless
-    if not names or not _falls_on(run.loss): return
+    names, (k, n) = run.structure.endless, run.loss_calls.falls
+    if not _falls_on(run.loss): return
     low = np.fmin.reduce(run.loss)
-    seen = f'{" and ".join(names)} count with a minus; '
-    seen += f'the loss began at {run.loss[0]:.3g} and fell to {low:.3g}'
-    yield Finding(0, seen, None, float(low), loss_curve(run))
+    falls = f'the loss began at {run.loss[0]:.3g} and fell to {low:.3g}'
+    if names:
+        seen = f'{" and ".join(names)} count with a minus; {falls}'
+        yield Finding(0, seen, None, float(low), loss_curve(run))
+    elif k == n >= _ASKED and not (run.kind or run.knows):
+        seen = f'{falls}: the larger the outputs, the lower it is, without limit'
+        yield Finding(0, seen, None, float(low), loss_curve(run), cause=_NO_MINIMUM[0], advice=_NO_MINIMUM[1])
+
+_ASKED = 3  # losses
+_NO_MINIMUM = (
+    'the loss has no minimum: a likelihood, a similarity or a reward is made small in place of large',
+    'look at the sign of the loss: what should be large is maximised by minimising its negative',
+)
 
 # %% ../../nbs/diagnosis/rules/losses.ipynb #1055000d
 @rule(

@@ -78,7 +78,8 @@ def several_steps(run):
     when='three times or more, a new optimizer takes over weights that another one has trained',
 )
 def optimizer_recreated(run):
-    k = run.calls.recreated
+    fresh = run.updates.fresh
+    k = max(run.calls.recreated, fresh if _share(run, fresh) > _MOST else 0)
     if k < _OFTEN: return
     seen = f'{k} times a new optimizer took over the weights of another one, in {len(run.loss)} batches'
     yield Finding(0, seen, None, float(k), loss_curve(run), 'critical' if _share(run, k) > _MOST else '')

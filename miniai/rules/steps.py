@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['FEW_NUMBERS', 'AT_THE_START', 'WITH_A_RISE', 'ALL_LEARNT', 'Rate', 'WARM_UP', 'CLIP_AT', 'MIN_WARM_UP', 'AS_LARGE',
            'LITTLE', 'ENDS_HIGHER', 'FAR_ABOVE', 'FOR_GOOD', 'WITHOUT_END', 'MOST_POWERS', 'USUAL', 'TOO_SMALL',
-           'STILL_THERE', 'rate_of', 'rate_curve', 'steadier', 'lr_too_high', 'non_finite', 'diverged', 'lr_too_low']
+           'STILL_THERE', 'MOST_ROUNDED', 'rate_of', 'rate_curve', 'steadier', 'lr_too_high', 'non_finite', 'diverged',
+           'lr_too_low', 'rounded_updates']
 
 # %% ../../nbs/diagnosis/rules/steps.ipynb #13100004
 import math
 from collections import namedtuple
 import numpy as np
-from ..findings import Curve, Finding, rule
+from ..findings import Curve, Finding, milder, rule
 from ..run import loss_curve
 
 # %% ../../nbs/diagnosis/rules/steps.ipynb #13100011
@@ -147,6 +148,29 @@ _SUDDEN = dict(
     advice='NaNGuardCB() keeps the batch where it begins: look at its data first',
 )
 
+def _of_samples(o):
+    "Cause, advice and what is seen, of samples whose loss by itself is not finite"
+    if o.ignored is not None:
+        return f'all targets of it are {o.ignored}', _ALL_IGNORED
+    few = len(o.samples) < o.n
+    seen = f'{len(o.samples)} of {o.n} samples have such a loss, each by itself' + _listed(o.samples)*few
+    return seen + f'; the target of sample {o.samples[0]} is {o.target}'*bool(o.target), _IN_ITS_TARGET
+
+def _listed(samples):
+    more = f' and {len(samples) - 3} more'*(len(samples) > 3)
+    return f': {", ".join(map(str, samples[:3]))}{more}'
+
+_ALL_IGNORED = dict(
+    cause='the loss ignores these labels, and a mean over no label that counts is 0/0',
+    advice='leave such batches out, or divide the sum of the losses by the number of labels that count',
+)
+_IN_ITS_TARGET = dict(
+    cause='the predictions are finite, so it is the targets: a logarithm or division of what is 0 there, '
+          'or more labels than fit',
+    advice='correct these samples or leave them out; or add a small number before dividing, or before '
+           'the logarithm',
+)
+
 def _why_not_finite(run, lost):
     "A better cause and advice, where the numbers allow one; `lost`: the first loss that isn't finite"
     bad = _bad_batches(run)
@@ -205,14 +229,11 @@ def non_finite(run):
         yield _in_layer(run, layer, lost)
         return
     for k in lost:
-        yield Finding(
-            k,
-            f'the loss of batch {k} is {run.loss[k]}',
-            None,
-            1.0,
-            loss_curve(run),
-            **_why_not_finite(run, lost),
-        )
+        seen, why = f'the loss of batch {k} is {run.loss[k]}', _why_not_finite(run, lost)
+        if run.batches.broken and run.batches.broken.batch == k and why is not _IN_THE_DATA:
+            more, why = _of_samples(run.batches.broken)
+            seen = f'{seen}; {more}'
+        yield Finding(k, seen, None, 1.0, loss_curve(run), **why)
 
 def _in_layer(run, r, lost):
     k = int(np.argmax(r.non_finite > 0))
@@ -286,7 +307,7 @@ TOO_SMALL, STILL_THERE = 2e-4, .75  # typical update over weights; share of the 
     'the learning rate ({lr:g}) is too low for this model',
     'raise the learning rate by a factor of 10, or let lr_find() of a Learner try them all',
     stage='step',
-    unless='lr_too_high vanishing near_zero saturated shape_mismatch unnormalised_targets schedule '
+    unless='rounded_updates lr_too_high vanishing near_zero saturated shape_mismatch unnormalised_targets schedule '
            'clipped output_mismatch no_steps mixed_dimensions',
     when='the typical update is below 2e-4 of the weights, and three quarters of the loss are still '
          'there',
@@ -310,3 +331,24 @@ def lr_too_low(run):
             rate.curve,
             run.by_its_loss('warning'),
         )
+
+# %% ../../nbs/diagnosis/rules/steps.ipynb #13100061
+MOST_ROUNDED = .5  # of the weights, in the median look
+
+@rule(
+    'rounded_updates',
+    'critical',
+    'next to the weights most updates are less than the last bit of 16, and are rounded away',
+    'keep the weights in float32, and compute in 16 bits: torch.autocast, or MixedPrecision() of a '
+    'Learner; or a larger learning rate',
+    fact=True,
+    stage='step',
+    when='weights are in bfloat16 or float16, and a step leaves more than half of those with a gradient as '
+         'they are',
+)
+def rounded_updates(run):
+    shares = run.updates.rounded
+    if not len(shares) or not (share := float(np.median(shares))) > MOST_ROUNDED: return
+    seen = f'of the weights in 16 bits that have a gradient, a step leaves {share:.0%} exactly as they are'
+    curve = Curve(run.updates.batches[-len(shares):], {'unchanged': shares}, 'share of weights unchanged')
+    yield Finding(0, seen, None, share, curve, milder('critical', run.learns))

@@ -29,8 +29,9 @@ def mixed_samples(run):
     (k, n), share, shape = run.structure.others, run.structure.by_place, run.loss_calls.over_samples
     if share > _MOST:
         seen = f'with the samples of a batch in another order, the predictions for {share:.0%} of them change'
-        cause = 'the prediction for a sample depends on its place in the batch'
-        advice = 'look for an encoding of positions, a mask or a view that takes samples for times'
+        cause = 'the prediction for a sample depends on the order of the batch, or goes to another sample'
+        advice = 'look for an encoding of positions, a mask or a view that takes samples for times; if the '
+        advice += 'model sorts its batch, as by length, sort what comes out back (order.argsort())'
         yield Finding(0, seen, None, share, loss_curve(run), cause=cause, advice=advice)
     elif k:
         seen = f'when one of {n} samples is replaced, the predictions for {k} others change'
@@ -179,6 +180,13 @@ def context_unused(run):
     yield Finding(0, seen, None, share, loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0057
+_LAST_IS_PADDING = dict(
+    cause='the texts are filled up with padding, and at the last step, where the output is taken perhaps, '
+          'there is nothing else',
+    advice='take the output at the last step that is filled: pack_padded_sequence, or '
+           'out[torch.arange(n), length - 1]',
+)
+
 @rule(
     'unused_input',
     'warning',
@@ -194,7 +202,7 @@ def unused_input(run):
     s, curve = run.structure, loss_curve(run)
     for name, share in s.unused_inputs:
         seen = f'the output does not depend on {name}: {1 - share:.0%} of the predictions stay without it'
-        yield Finding(0, seen, None, share, curve)
+        yield Finding(0, seen, None, share, curve, **({} if s.padding is None else _LAST_IS_PADDING))
     if s.zero_inputs: yield Finding(0, f'zero for every sample: {", ".join(s.zero_inputs)}', None, 0.0, curve)
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0e02
