@@ -220,7 +220,7 @@ class CallRecord:
         self.counts, self.by_data = Counter(), {}
         self.valid_mode, self.kept, self.tokens = None, [], deque(maxlen=_TOKENS)
         self.valid_tokens = deque(maxlen=_TOKENS)  # of validation batches with a graph
-        self.viewed, self.not_copied, self.flattened = (), None, ()
+        self.viewed, self.not_copied, self.flattened, self.scheduler = (), None, (), ''
         self.rows = {True: [], False: []}  # of training and of validation, each reduced to a number
         self.n_rows, self.same, self._last, self._factors = Counter(), [], None, {}
         self.random, self.same_random = set(), []  # states of the generator that were set

@@ -19,7 +19,7 @@ from .learner import STARRED, Callback
 from .progress import write_line
 from .record import DiagnoseCB
 from .signals import Signals
-from .updates import all_optimizers
+from .updates import all_optimizers, scheduler_of
 _all_ = ['CallRecord', 'Optimizers', 'Watched']  # from here, too
 
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70018
@@ -338,8 +338,9 @@ def enter(self:Follower, training):
     learn.training = training
     if self.passing is not None: return
     self.passing, learn.iter = training, 0
-    if not training: self.calls.mark(self.whole)
+    if not (training and self.calls.n): self.calls.mark(self.whole)  # before a validation, and at the start
     self.n_passes += training
+    if training and self.n_passes in _ASKED_AT and not self.calls.scheduler: self.calls.scheduler = scheduler_of(self.opts)
     learn.epoch = max(0, self.n_passes - 1)
     learn.callback('before_epoch')
 
@@ -449,6 +450,8 @@ def validate(self:Follower, b):
     if self.compares(): learn.callback('after_loss')  # else it is not the loss that is trained with
     self.finish(b)
 
+_ASKED_AT = 2, 4, 8  # epochs, in which a scheduler is looked for among all objects
+
 # %% ../nbs/diagnosis/09_watch.ipynb #77a70024
 def _said(error): return f'{type(error).__name__}: {error}' if error else ''
 
@@ -555,6 +558,7 @@ def run(self:Watch):
     "What was seen so far, as one `Run`"
     run = self.record.run(self.learn.loss_func if self.learn.plain else None)
     run.calls, run.incident = self.calls.part(), incident_of(self.cbs)
+    run.setup.scheduler = run.setup.scheduler or self.calls.scheduler
     if run.calls.viewed: run.batches.reshapes.append(run.calls.viewed)
     return run
 

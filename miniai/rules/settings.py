@@ -11,6 +11,7 @@ __all__ = ['NEARLY_ZERO', 'SAME_NORM', 'TINY_UPDATE', 'NEXT_TO_NOTHING', 'PULL',
 # %% ../../nbs/diagnosis/rules/settings.ipynb #13300004
 import math
 import numpy as np
+import torch
 from ..findings import Curve, Finding, milder, rule
 from ..run import loss_curve
 
@@ -39,6 +40,7 @@ def schedule(run):
         (run.lr[low[0]:] > NEARLY_ZERO*top).any(),
     )
     if warm_up or half or returns: return
+    waited = run.setup.scheduler == _PATIENT or _had_come_to_rest(run, top)
     yield Finding(
         int(low[0]),
         f"{run.setup.scheduler or 'something'} took the learning rate from {top:.3g} to "
@@ -47,8 +49,23 @@ def schedule(run):
         None,
         float(run.lr[-1]/top),
         rate_curve(run),
-        milder('critical', run.learns),
+        'note' if waited else milder('critical', run.learns),
+        **(_NO_PROGRESS if waited else {}),
     )
+
+_NO_PROGRESS = dict(
+    cause='a scheduler that waits for progress, as ReduceLROnPlateau, found none: the rate is a sign, no cause',
+    advice='look for why the loss, of the training or of the validation, came to rest; if it was low enough, nothing',
+)
+_PATIENT = torch.optim.lr_scheduler.ReduceLROnPlateau.__name__
+_AT_REST, _FIRST_BATCHES = .97, 40  # of the loss before; batches at the highest rate
+
+def _had_come_to_rest(run, top):
+    "Whether the loss no longer fell when the learning rate was taken down for the first time"
+    k = int(np.argmax(run.lr < .9*top))
+    if k < _FIRST_BATCHES: return False
+    early, late = run.loss[k//4:k//2].mean(), run.loss[3*k//4:k].mean()
+    return bool(late > early - (1 - _AT_REST)*abs(early))
 
 _LONG, _UP, _TIMES = 50, .5, 5  # batches; share of the highest rate that is planned; of the first rate
 _RISES = 3  # a rate that was changed once by hand is no warm-up
