@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['EQUAL', 'MISFED', 'MOST_ASKED', 'is_builtin_loss', 'judgeable', 'same_kind', 'rewards', 'varies', 'compares_all',
-           'nodes_of', 'each_with_each', 'views_in', 'sigmoid_twice', 'misfed', 'broken_samples', 'ignored_label']
+           'shape_given', 'nodes_of', 'each_with_each', 'views_in', 'sigmoid_twice', 'misfed', 'broken_samples',
+           'ignored_label']
 
 # %% ../nbs/diagnosis/03_ask.ipynb #b0e14c30
 import warnings
@@ -114,21 +115,26 @@ _NODES = 2000  # of a graph that are looked at
 _ARITHMETIC = 'AddBackward0', 'SubBackward0', 'RsubBackward1', 'MulBackward0', 'DivBackward0'
 _DIFFERENCES = 'SubBackward0', 'RsubBackward1'  # which keep no operand that has no gradient
 
-def _shape_of(node, i=0):
+def shape_given(
+    node,  # of a graph
+    i=0,   # which of its outputs
+)->tuple:
+    "Of what a node gave; None where that isn't known, as of a nested tensor"
     known = getattr(node, '_input_metadata', ())
-    return tuple(known[i].shape) if i < len(known) else None
+    try: return tuple(known[i].shape) if i < len(known) else None
+    except RuntimeError: return None
 
 def _operands(node):
     "The shapes of both operands, None where the graph doesn't know it"
     def known(before, i, nm):
-        if before is not None: return _shape_of(before, i)
+        if before is not None: return shape_given(before, i)
         saved = getattr(node, nm, None)
         return tuple(saved.shape) if torch.is_tensor(saved) else None
     return [known(*o, nm) for o, nm in zip(node.next_functions, ('_saved_self', '_saved_other'))]
 
 def _is_table(node):
     "The operands of each with each, (n, 1) and (n,), or with dimensions behind; None otherwise"
-    shape = _shape_of(node)
+    shape = shape_given(node)
     if node.name() not in _ARITHMETIC or shape is None or len(shape) < 2: return None
     if shape[0] != shape[1] or shape[0] < 2: return None
     column, row = (shape[0], 1, *shape[2:]), (shape[0], *shape[2:])
@@ -164,7 +170,7 @@ def views_in(
 )->list:
     "(shape before, shape after) of each view or reshape in between"
     views = [o for o in nodes_of(loss, ends) if o.name() in _VIEWS]
-    found = [(_shape_of(*before), _shape_of(o)) for o in views for before in o.next_functions[:1] if before[0]]
+    found = [(shape_given(*before), shape_given(o)) for o in views for before in o.next_functions[:1] if before[0]]
     return [o for o in found if None not in o]
 
 # %% ../nbs/diagnosis/03_ask.ipynb #e9c718ce

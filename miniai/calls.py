@@ -13,7 +13,7 @@ from functools import partial
 from itertools import combinations
 import numpy as np, torch
 from torch import nn
-from .ask import nodes_of, views_in
+from .ask import nodes_of, shape_given, views_in
 from .core import batch_size, is_sharded, main_tensor, map_nested, patch, tensors_of
 from .listen import mixes_samples_or_within
 from .learner import CANCELS
@@ -78,6 +78,7 @@ class OpenBatch:
         self.drawn = False  # whether a loader has moved on for it
         self.outs, self.losses, self.told = deque(maxlen=MAX_CALLS), [], None
         self.passes = []  # the first forward passes: (module, arguments, those by name)
+        self.answered = ()  # batches without a loss right before it, as of a teacher
         self.backward, self.steps, self.scale, self.unscaled = 0, Counter(), None, False
         self.fresh, self.repeated = set(), False  # optimizers that stepped since the backward pass; one, again
         self.held = None          # a weight and its gradient, which another loss gave
@@ -91,6 +92,11 @@ class OpenBatch:
         self.live_layers = False  # whether a dropout or batch norm was in training mode
     def note_pass(self, m, args, kwargs):
         if len(self.passes) < MAX_CALLS: self.passes.append((m, args, kwargs))
+    def all_passes(self): return [o for b in (*self.answered, self) for o in b.passes]
+    def all_outs(self):
+        "(module, output) of each pass"
+        known = [b for b in (*self.answered, self) if len(b.passes) == len(b.outs)]
+        return [(m, out) for b in known for (m, *_), out in zip(b.passes, b.outs)]
     def note_cuts(self, root):
         "Whether the loss is computed from gradients without a graph: no pass came after, or it adds a number"
         if self.n_at_grad is None: return
@@ -225,6 +231,7 @@ class CallRecord:
         self.n_rows, self.same, self._last, self._factors = Counter(), [], None, {}
         self.random, self.same_random = set(), []  # states of the generator that were set
         self.unused, self.untrained = Counter(), ()  # outputs; models that no gradient reaches
+        self.answers, self.two_scales = {}, ()  # of those models; (model, its input, model, its input) apart
         self.valid_epoch = None  # in which rows of validation data are kept
         self.several = False  # whether batches come from a loader with more than one
         self.leaks = []  # of runs that were over before
@@ -356,25 +363,31 @@ def begin_again(self:CallRecord, model):
 @patch
 def part(self:CallRecord)->Calls:
     "What was counted, for the rules"
-    c, modes = self.counts, self.by_data
-    mixed = len(modes) > 1 and any(o[False] for o in modes.values())
-    trained = sum(o[True] for o in modes.values() if not o[False]) if mixed else 0
-    if self.valid_data is not None: trained = modes.get(self.valid_data, Counter()).total()
+    c = self.counts
+    trained = self._trained_on_validation()
     kept, same = np.array(self.kept, np.float32), np.array([bool(o) for o in self.same])
     at, epoch = self.put_back or (None, None)
     views, looks = (c['same_views'], c['several_passes']), (c['other_loss'], c['looks_between'])
     leak, counted = max([*self.leaks, self._leak()]), {nm: c[nm] for nm in _COUNTED}
     noted = {nm: getattr(self, nm) for nm in _NOTED}
+    guessing = tuple(nm for nm, o in self.answers.items() if _are_guesses(*o.float()))
     return Calls(valid_trained=trained, kept=kept, same=same, other_loss=looks, leak=leak,
-                 same_views=views, unused_outputs=self._unused_outputs(),
+                 same_views=views, guessing=guessing, unused_outputs=self._unused_outputs(),
                  same_random=tuple(self.same_random), put_back=epoch if at == self.n else None,
                  **noted, **counted)
+
+@patch
+def _trained_on_validation(self:CallRecord):
+    modes = self.by_data
+    if self.valid_data is not None: return modes.get(self.valid_data, Counter()).total()
+    mixed = len(modes) > 1 and any(o[False] for o in modes.values())
+    return sum(o[True] for o in modes.values() if not o[False]) if mixed else 0
 
 @patch
 def _unused_outputs(self:CallRecord):
     return tuple(nm for nm, n in self.unused.items() if n >= min(self.n, LOOK_EVERY))
 
-_NOTED = 'valid_mode viewed not_copied untrained flattened'.split()
+_NOTED = 'valid_mode viewed not_copied untrained flattened two_scales'.split()
 _COUNTED = 'stale repeated recreated late_clips scaled_clips turns acted cut_grads cut_terms'.split()
 
 # %% ../nbs/diagnosis/calls.ipynb #77a7a011
@@ -398,8 +411,8 @@ def _below(node, ends, known):
 def _meet(root, ends):
     "Whether all of the sets `ends` meet in a graph before everything is added up to a number"
     def is_single(o):
-        known = getattr(o, '_input_metadata', ())
-        return not known or math.prod(known[0].shape) < 2
+        shape = shape_given(o)
+        return shape is None or math.prod(shape) < 2
     return any(len(found) == len(ends) and not is_single(o) for o, found in _below(root, ends, {}).items())
 
 @patch
@@ -433,4 +446,56 @@ def note_graph(self:CallRecord, b, root):
     "What the graph between the outputs and the loss tells"
     self.note_views(b, root)
     self.note_passes(b, root)
+    self.two_scales = self.two_scales or _scales_apart(b.all_passes())
     b.unused = _unused(b, root)
+
+# %% ../nbs/diagnosis/calls.ipynb #77a7a021
+_ENOUGH_ROWS, _SAME_SHAPE, _OTHER_SCALE = 8, .999, 2  # samples; correlation in a column; times the spread
+
+def _given(args, kwargs):
+    found = [t for t in tensors_of((args, kwargs)) if t.is_floating_point() and t.ndim > 1]
+    return found[0].detach().float().flatten(1) if found else None
+
+def _are_rescaled(a, b):
+    "Whether two batches are the same, column by column, but for their scale"
+    if a.shape != b.shape or len(a) < _ENOUGH_ROWS: return False
+    (m, s), (n, t) = ((o.mean(), o.std()) for o in (a, b))
+    if not (max(s, t) > _OTHER_SCALE*min(s, t) or (m - n).abs() > max(s, t)): return False
+    x, y = a - a.mean(0), b - b.mean(0)
+    varies = (x.norm(dim=0) > 0) & (y.norm(dim=0) > 0)
+    alike = (x*y).sum(0)[varies]/(x.norm(dim=0)*y.norm(dim=0))[varies]
+    return bool(varies.any()) and bool(alike.median() > _SAME_SHAPE)
+
+def _scales_apart(passes):
+    "(model, mean and std of its input, model, those of its input), of the same samples on two scales"
+    given = [(m, o) for m, args, kwargs in passes if (o := _given(args, kwargs)) is not None]
+    for (m, a), (other, b) in combinations(given, 2):
+        if m is not other and _are_rescaled(a, b):
+            return *_about(m, a), *_about(other, b)
+    return ()
+
+def _about(m, x): return type(m).__name__, (float(x.mean()), float(x.std()))
+
+@patch
+def note_answers(self:CallRecord, b, targets, names):
+    "What models without gradients answer: (right, answers of each class, labels of each class)"
+    y = targets[0] if targets else None
+    if not isinstance(y, torch.Tensor) or y.is_floating_point() or y.ndim != 1: return
+    for m, out in b.all_outs():
+        if id(m) not in names or not _are_logits(out, y): continue
+        p, k = out.argmax(1), out.shape[1]
+        each = (o.bincount(minlength=k) for o in (p, y))
+        counted = torch.stack([(p == y).sum().expand(k), *each]).cpu()
+        self.answers[names[id(m)]] = self.answers.get(names[id(m)], 0) + counted
+
+def _are_logits(out, y):
+    known = isinstance(out, torch.Tensor) and not out.requires_grad and out.ndim == 2
+    return known and out.shape[:1] == y.shape and 0 <= int(y.min()) and int(y.max()) < out.shape[1]
+
+def _are_guesses(hits, p, y):
+    "Whether so many hits are what chance gives for these answers and labels"
+    n = int(y.sum())
+    chance = float((p/n)@(y/n))
+    return n >= _ENOUGH_ANSWERS and float(hits[0]) < n*chance + 2*math.sqrt(n*chance*(1 - chance))
+
+_ENOUGH_ANSWERS = 500

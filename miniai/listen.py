@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
-from .core import map_nested
+from .core import batch_size, map_nested
 from .hooks import is_compiled
 from .learner import Callback, TrainCB, TrainLearner
 
@@ -141,6 +141,25 @@ class _Linears:
         last = {id(o[2]): o for o in self.made.values()}.values()
         return [(w, takers[0]) for _, w, takers in last if len(takers) == 1 and takers[0] is not None]
 
+# %% ../nbs/looking/04_listen.ipynb #28db10a1
+class _Noise:
+    "Normal random numbers in one row, which meet several: (their shape, that of what they meet)"
+    MAKERS, MEETS = ('randn', 'randn_like', 'normal', 'normal_'), ('add', 'sub', 'mul', 'addcmul')
+    def __init__(self): self.found, self._made = [], {}
+    def before(self, name, args, kwargs):
+        if name not in self.MEETS or not self._made: return
+        tensors = [o for o in args if isinstance(o, torch.Tensor) and not o.is_nested]
+        noise = next((o for o in tensors if id(o) in self._made), None)
+        if noise is not None and noise.numel() > 1: self.found += self._repeated(noise, tensors)
+    def _repeated(self, noise, tensors):
+        for o in tensors:
+            one_row = noise.shape in ((1, *o.shape[1:]), o.shape[1:])
+            has_rows = o.ndim > 1 < len(o) and not isinstance(o, nn.Parameter)
+            if one_row and has_rows: yield tuple(noise.shape), tuple(o.shape)
+    def after(self, name, args, kwargs, out):
+        is_noise = name in self.MAKERS and isinstance(out, torch.Tensor)
+        if is_noise: self._made[id(out)] = out  # `out`, lest another gets its id
+
 # %% ../nbs/looking/04_listen.ipynb #518fa6ac
 class Functions(TorchFunctionMode):
     "Records dropouts that drop, what made tensors bounded, shapes that meet, losses, masks, linear pairs"
@@ -149,13 +168,14 @@ class Functions(TorchFunctionMode):
         self._drops, self._makers = _Drops(), _Makers()
         self._meetings, self._reshapes = _Meetings(), _Reshapes()
         self._compared, self._attention, self._masks = _Compared(), _Attention(), _Masks()
-        self._linears = _Linears()
-        self._before = (self._drops, self._meetings, self._compared, self._attention, self._masks, self._linears)
+        self._linears, self._noise = _Linears(), _Noise()
+        of_inputs = self._meetings, self._compared, self._attention, self._masks
+        self._before = self._drops, *of_inputs, self._linears, self._noise
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name, kwargs = getattr(func, '__name__', ''), kwargs or {}
         for o in self._before: o.before(name, args, kwargs)
         out = func(*args, **kwargs)
-        for o in (self._makers, self._reshapes, self._linears): o.after(name, args, kwargs, out)
+        for o in (self._makers, self._reshapes, self._linears, self._noise): o.after(name, args, kwargs, out)
         return out
 
     drops = property(lambda self: self._drops.found)
@@ -166,6 +186,7 @@ class Functions(TorchFunctionMode):
     attends = property(lambda self: self._attention.found)
     masks = property(lambda self: self._masks.found)
     linear_pairs = property(lambda self: self._linears.found)
+    shared_noise = property(lambda self: self._noise.found)
     def taken(self, t):
         "Somebody else takes a tensor, as one that the model returns"
         return self._linears.take(t)
@@ -219,9 +240,9 @@ ATTENTION = nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderL
 _PLAIN_STEPS = TrainLearner.predict, TrainCB.predict, TrainLearner.get_loss, TrainCB.get_loss
 
 class ReshapesCB(Callback):
-    "Notes in the first training batch of a fit which reshapes mix dimensions, apart from the first"
-    keeps = 'found', '_due'
-    def __init__(self): self.found, self._mode = [], None
+    "Notes in the first training batch of a fit which reshapes mix dimensions, and noise that samples share"
+    keeps = 'found', 'noise', '_due'
+    def __init__(self): self.found, self.noise, self._shared, self._mode = [], (), (), None
     def before_fit(self, learn): self._due = not any(map(is_compiled, learn.model.modules()))
     def before_batch(self, learn):
         if not self._due or not learn.training: return
@@ -229,14 +250,18 @@ class ReshapesCB(Callback):
         if _has_fast_path(learn): return  # a mode would change what it gives
         self._mode = Functions()
         self._mode.__enter__()
-    def after_loss(self, learn): self.cleanup_batch(learn)
-    def end_of_forward(self, learn): self.cleanup_batch(learn)  # of `watch`: no mode is on in a backward pass
+    def after_loss(self, learn):
+        self.cleanup_batch(learn)
+        shared, self._shared = (o for o in self._shared if o[1][0] == batch_size(learn.inputs)), ()
+        self.noise = self.noise or next(shared, ())
+    def end_of_forward(self, learn): self.after_loss(learn)  # of `watch`: no mode is on in a backward pass
     def cleanup_fit(self, learn): self.cleanup_batch(learn)
     def cleanup_batch(self, learn):
         mode, self._mode = self._mode, None
         if mode is None: return
         mode.__exit__(None, None, None)
         self.found = self.found or [o for o in mode.reshapes if mixes_samples_or_within(*o[:2])]
+        self._shared = mode.shared_noise
 
 def _rows_to_channels(before, after):
     "Whether rows of channels, (n*places, channels), are taken for (n, channels, places)"

@@ -110,7 +110,7 @@ def has_custom_loss(
     return not (has_custom_step(learn) or is_builtin_loss(learn.loss_func))
 
 class LossListener(Callback):
-    "Hears which functions the loss of a Learner calls, and asks a custom step with the outputs of other samples"
+    "Hears what the loss of a Learner calls, and asks a custom step with the outputs of other samples"
     keeps = 'record',
     def __init__(self,
         looks,   # `Looks`: which batches are looked at
@@ -138,7 +138,8 @@ class LossListener(Callback):
         if self.recorder is None: return
         self.recorder.pause()
         for c in self.recorder.calls:
-            if getattr(c.f, '__name__', '') in LOSS_NAMES: self.record.note(c.f, c.args, c.kwargs, self.looks.n)
+            is_loss = getattr(c.f, '__name__', '') in LOSS_NAMES
+            if is_loss: self.record.note(c.f, c.args, c.kwargs, self.looks.n)
         self.record.note_recorded(self.recorder, learn.loss)
         asked = self.recorder.exchanged(learn.loss) if has_custom_step(learn) else None
         if asked is not None: self.tell(asked)

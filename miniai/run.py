@@ -317,6 +317,8 @@ class Calls:
     cut_grads: int = 0  # batches with gradients that have no graph, and a loss that is computed from them
     cut_terms: int = 0  # batches whose loss adds what a loss function gave for an output without a graph
     untrained: tuple = ()  # watched models that no gradient reaches, beside others
+    guessing: tuple = ()  # those whose answers have no more to do with the labels than chance gives
+    two_scales: tuple = ()  # (model, (mean, std) of its input) of two that get the same samples otherwise
     unused_outputs: tuple = ()  # outputs of one number for each sample, or one, that no loss depends on
     flattened: tuple = ()  # shape of words, and that in whose order they are flattened as targets
 
@@ -363,6 +365,7 @@ class Structure:
     policy: bool = False  # the loss weighs log-probabilities by numbers of both signs
     averaged: tuple = ()  # shape of numbers, one for each sample, that a mean over samples is multiplied with
     opposed: tuple = ()  # two terms of the loss, and the cosine of their gradients, if it is negative
+    noise: tuple = ()  # shape of normal random numbers that all samples share, and of what they meet
     drops: bool = False  # whether a dropout drops something in evaluation mode
     cuts: tuple = ()  # layers whose input depends on weights that train, though no gradient goes back
 

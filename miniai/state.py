@@ -404,15 +404,17 @@ class Restorer:
         as_script = '__main__' in (module, cls.__module__)
         return cls.__qualname__ == nm and (cls.__module__ == module or as_script)
 
-    def cls(self, name):
+    def cls(self, name, at=None):
         "A class that this run knows; a file can name no other"
         found = [c for c in (*MADE, *self.origin.classes.values()) if self.is_class(c, name)]
         if found: return found[0]
-        raise ValueError(f'the state holds a {name}, which this run has no counterpart for')
+        where = f' at {at}' if at else ''
+        raise ValueError(f'the state holds a {name}{where}, which this run has no counterpart for: '
+                         'build the run with it, as it began')
 
     def _make(self, node):
         "An object that the new fit doesn't begin with"
-        kind, cls = node['kind'], self.cls(node['cls'])
+        kind, cls = node['kind'], self.cls(node['cls'], node['at'])
         if kind_of(cls) == kind and kind in MAKE: return MAKE[kind](self, cls, node)
         raise ValueError(f"the state holds a {node['cls']} at {node['at']}, and this run has none: "
                          "a checkpoint can't make it, so build the run with it")

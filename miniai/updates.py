@@ -151,8 +151,8 @@ def scheduler_of(
 )->str:
     "Name of the class of a scheduler that changes the learning rate of one of them; '' if there is none"
     kinds, ours = _ids(_with_subclasses(torch.optim.lr_scheduler.LRScheduler)), _ids(opts)
-    found = (o for o in gc.get_objects() if id(type(o)) in kinds and id(getattr(o, 'optimizer', None)) in ours)
-    return next((type(o).__name__ for o in found), '')
+    found = (o for o in gc.get_objects() if id(type(o)) in kinds)
+    return next((type(o).__name__ for o in found if id(getattr(o, 'optimizer', None)) in ours), '')
 
 def _taken_by_optimizers():
     return _ids(p for o in all_optimizers() for g in o.param_groups for p in g['params'])

@@ -52,6 +52,7 @@ class Follower:
         self.loads_itself = False  # since load_state_dict has begun
         self.unlearnt = 0  # batches of other data since the last training batch, without a loss
         self.trained = set()  # modules that were called in a training batch
+        self.answered = []  # batches without a loss since then
 
     def weights_loaded(self, m):
         "Another run begins, or the best weights are put back; not if they are those that it has"
@@ -186,6 +187,7 @@ def backward_begins(self:Follower, f, args, kwargs):
     self.find_optimizers()
     if self.learn.iter % LOOK_EVERY == 0: self.check_weights()
     set_loss(self.learn, b, root)
+    b.answered, self.answered = self.answered, []
     self.calls.n_unknown += not self.learn.targets
     self.enter(True)
     self.learn.model, self.width = self.called(b), self.width_now()
@@ -195,7 +197,14 @@ def backward_begins(self:Follower, f, args, kwargs):
     for event in ('after_predict', 'after_loss'): self.learn.callback(event)
     self._ask_loss(root)
     self.learn.loss, self.learn.outs = self.learn.loss.detach(), ()
-    if self.learn.iter % LOOK_EVERY == 0: self.calls.note_rows(self.learn)
+    if self.learn.iter % LOOK_EVERY == 0: self._note_batch(b)
+
+@patch
+def _note_batch(self:Follower, b):
+    self.calls.note_rows(self.learn)
+    if not self.calls.untrained: return
+    names = {id(self.whole[nm]): nm for nm in self.calls.untrained}
+    self.calls.note_answers(b, self.learn.targets, names)
 
 @patch
 def _ask_loss(self:Follower, root):
@@ -340,7 +349,8 @@ def enter(self:Follower, training):
     self.passing, learn.iter = training, 0
     if not (training and self.calls.n): self.calls.mark(self.whole)  # before a validation, and at the start
     self.n_passes += training
-    if training and self.n_passes in _ASKED_AT and not self.calls.scheduler: self.calls.scheduler = scheduler_of(self.opts)
+    asked = training and self.n_passes in _ASKED_AT and not self.calls.scheduler
+    if asked: self.calls.scheduler = scheduler_of(self.opts)
     learn.epoch = max(0, self.n_passes - 1)
     learn.callback('before_epoch')
 
@@ -370,6 +380,7 @@ def close(self:Follower):
 @patch
 def _unused(self:Follower, b):
     "A pass without a loss; of a model that trains, it is of an agent, or for targets"
+    self.answered = [*self.answered, b][-MAX_CALLS:]
     self.acted |= not b.grad and any(id(m) in self.trained for m in b.called)
     self.learn.callback('cleanup_batch')
 

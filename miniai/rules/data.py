@@ -32,6 +32,7 @@ MOSTLY_ZEROS = .5    # texts as counts of words are small on the whole, and fine
     'spreads a hundred times as far as most; milder where the model learns',
 )
 def unnormalised_input(run):
+    if run.calls.two_scales: yield _on_two_scales(run)
     x = run.batches.inputs
     if not len(x) or run.setup.normalises or not x.std.any(): return  # or a constant, as of a bandit
     mean, std, sparse = x.mean.mean(), x.std.mean(), x.zeros.mean() >= MOSTLY_ZEROS
@@ -55,6 +56,15 @@ def unnormalised_input(run):
             curve,
             severity,
         )
+
+def _on_two_scales(run):
+    "The same samples for two models"
+    a, (mean, std), b, (other_mean, other_std) = run.calls.two_scales
+    seen = f'{a} gets samples of mean {mean:.3g} and standard deviation {std:.3g}, '
+    seen += f'{b} the same of {other_mean:.3g} and {other_std:.3g}'
+    cause = 'one of two models, as a teacher and its student, gets samples that are not normalised'
+    advice = 'give each model what it was trained with'
+    return Finding(0, seen, None, float(std), input_curve(run), 'warning', cause, advice)
 
 def input_curve(run):
     "Mean and standard deviation of the inputs, to be drawn"
@@ -135,14 +145,23 @@ _MOSTLY = .5  # of the batches that are looked at
     'store copies: x.clone(), or array.copy()',
     fact=True,
     stage='data',
-    when='in more than half of the batches, all rows of the inputs are the same',
+    when='in more than half of the batches, all rows of the inputs are the same; or a model draws its noise '
+         'in the shape of one sample',
 )
 def same_samples(run):
+    if run.structure.noise: yield _same_noise(run)
     equal = run.batches.equal
     if not len(equal) or equal.mean() <= _MOSTLY or run.structure.policy: return
     share = float(equal.mean())
     seen = f'in {share:.0%} of {len(equal)} batches, all samples were the same'
     yield Finding(0, seen, None, share, loss_curve(run))
+
+def _same_noise(run):
+    noise, met = run.structure.noise
+    seen = f'random numbers of shape {noise} are used for all {met[0]} samples of a tensor of shape {met}'
+    cause = 'the noise is drawn in the shape of one sample, and broadcasts over the batch'
+    advice = 'draw it for each sample: torch.randn_like of the mean, or torch.randn(len(x), …)'
+    return Finding(0, seen, None, float(met[0]), loss_curve(run), cause=cause, advice=advice)
 
 # %% ../../nbs/diagnosis/rules/data.ipynb #d5e006bc
 DEVIATIONS = 10                 # standard deviations of chi-square above its mean, far beyond chance

@@ -222,9 +222,17 @@ def _untrained(run, names):
     models = sorted({*map(_model_of, names)} & {*run.calls.untrained})
     if not models: return None
     seen = f"no gradient reaches {', '.join(models)}, and no weight of it moves"
+    if guessing := [nm for nm in models if nm in run.calls.guessing]: return _guesses(run, guessing, seen)
     advice = 'right for a teacher; a target network has to follow the model: load_state_dict now and then'
     cause = 'a teacher, a reference, or a target network that never follows'
     return Finding(0, seen, models[0], float(len(models)), loss_curve(run), 'note', cause, advice)
+
+def _guesses(run, names, seen):
+    "Models that should know the answers, and don't"
+    seen += '; its answers have no more to do with the labels than chance gives'
+    cause = 'the weights of a teacher were never loaded, or it gets something else than it was trained with'
+    advice = 'load_state_dict before the training, and measure the accuracy of the teacher alone'
+    return Finding(0, seen, names[0], float(len(names)), loss_curve(run), 'warning', cause, advice)
 
 def _not_registered(run):
     names = run.updates.unregistered

@@ -54,8 +54,8 @@ def schedule(run):
     )
 
 _NO_PROGRESS = dict(
-    cause='a scheduler that waits for progress, as ReduceLROnPlateau, found none: the rate is a sign, no cause',
-    advice='look for why the loss, of the training or of the validation, came to rest; if it was low enough, nothing',
+    cause='a scheduler that waits for progress, as ReduceLROnPlateau, found none: the rate is no cause',
+    advice='look for why the loss, in training or validation, came to rest; if it was low enough, nothing',
 )
 _PATIENT = torch.optim.lr_scheduler.ReduceLROnPlateau.__name__
 _AT_REST, _FIRST_BATCHES = .97, 40  # of the loss before; batches at the highest rate

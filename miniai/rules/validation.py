@@ -336,10 +336,11 @@ MUCH_WORSE = 1.2  # times the least validation loss
 )
 def worst_kept(run):
     valid, at, back = run.epochs.valid, run.epochs.valid_at, run.calls.put_back
-    if back == 0 and len(valid) >= MIN_EPOCHS and 0 not in at: yield _start_kept(run)
-    if back is None or back not in at or not np.isfinite(valid).all(): return
-    k, n = list(at).index(back), len(valid)
-    if k == n - 1 or n < MIN_EPOCHS or valid[k] < max(valid.max(), MUCH_WORSE*valid.min()): return
+    n = len(valid)
+    if n < MIN_EPOCHS or back is None or not np.isfinite(valid).all(): return
+    if back not in at: return (yield from _start_kept(run))
+    k = list(at).index(back)
+    if k == n - 1 or valid[k] < max(valid.max(), MUCH_WORSE*valid.min()): return
     skills = [o.value for _, o in run.epochs.valid_skill]
     if len(skills) == n and skills[k] > np.median(skills): return  # it is the best by its accuracy, perhaps
     seen = f'the weights of validation {k + 1} of {n} were loaded, whose loss {valid[k]:.3g} is the largest; '
@@ -347,8 +348,9 @@ def worst_kept(run):
     yield Finding(back - 1, seen, None, float(valid[k]/valid.min()), validation_curve(run))
 
 def _start_kept(run):
+    if run.calls.put_back: return
     n = len(run.loss)
     seen = f'after {n} batches and {len(run.epochs.valid)} validations the weights of the start were loaded'
-    cause = 'no validation was ever called the best: the best value begins where none can beat it, as at 0 for a loss'
-    advice = "begin with float('inf') where less is better, with -float('inf') where more is; keep the first one"
-    return Finding(n - 1, seen, None, 0., validation_curve(run), 'critical', cause, advice)
+    cause = 'no validation was ever the best: the best value begins where none can beat it, as at 0 for a loss'
+    advice = "begin with float('inf') where less is better, with -float('inf') where more is"
+    yield Finding(n - 1, seen, None, 0., validation_curve(run), 'critical', cause, advice)
