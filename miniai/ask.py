@@ -217,9 +217,11 @@ def broken_samples(
     preds, targets,  # of a batch: a tensor, or several; a tuple
     loss_func,       # of these
 )->tuple:
-    "Places in the batch of the samples whose loss by itself is not finite, though their predictions are"
+    "Places in the batch of the samples whose predictions, or whose loss by itself, are not finite"
     p = main_tensor(preds)
-    if p is None or not p.ndim or not 0 < len(p) <= MOST_ASKED or not p.isfinite().all(): return ()
+    if p is None or not p.ndim or not 0 < len(p) <= MOST_ASKED: return ()
+    lost = ~p.reshape(len(p), -1).isfinite().all(1)
+    if lost.any(): return () if lost.all() else tuple(lost.nonzero()[:, 0].tolist())
     def one(t, i): return t[i:i + 1].clone() if t.ndim and len(t) == len(p) else t
     def alone(i): return map_nested(lambda t: one(t, i), (preds, *targets))
     try:

@@ -7,7 +7,7 @@ __all__ = ['MIN_SAMPLES', 'MAX_VALUES', 'N_TIMES', 'MAX_RECORDED', 'ROUNDING', '
            'LossRecorder']
 
 # %% ../nbs/diagnosis/exchange.ipynb #ec500004
-import gc, sys
+import gc, math, sys
 from collections import namedtuple
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -198,7 +198,8 @@ def falls_without_end(self:LossRecorder,
     try: one, *larger = [times(k) for k in (1, *_LARGER)]
     except Exception: return None
     if not outs or abs(one - float(root.detach())) > ROUNDING*_size(self.calls, one): return None
-    return larger[0] < min(0, one) and all(b < _GROWS*a for a, b in zip(larger, larger[1:]))
+    def falls(a, b): return b == -math.inf or b < _GROWS*a
+    return larger[0] < min(0, one) and all(map(falls, larger, larger[1:]))
 
 _LARGER, _GROWS = (100, 1000, 10_000), 5  # times the outputs; the loss at least, for ten times larger ones
 

@@ -27,11 +27,12 @@ def by_name(
 
 MOST_CALLS, FEW_CALLS, MOST_SQUARES = 20, 3, 10  # that are looked at; fewer than `FEW_CALLS` tell nothing
 _BINARY = 'binary_cross_entropy', 'binary_cross_entropy_with_logits'
+_OF_LOGITS = 'cross_entropy', 'binary_cross_entropy_with_logits'
 
 class LossCallRecord:
     "What loss functions of PyTorch are given"
     def __init__(self):
-        self.fed, self.asked, self.kl_mean, self.over_samples = {}, {}, 0, ()
+        self.fed, self.asked, self.kl_mean, self.over_samples, self.logits = {}, {}, 0, (), {}
         self.ctc, self.n_ctc, self.squares, self.falls = (0., 0.), 0, deque(maxlen=MOST_SQUARES), []
 
     def note(self,
@@ -39,11 +40,14 @@ class LossCallRecord:
         n,                # training batches before
     ):
         "A loss function is called while it trains"
+        name = f.__name__
         given = [o for o in by_name(args, kwargs)[0] if isinstance(o, torch.Tensor)]
-        if len(given) == 2: self._note_given(f.__name__, *given)
-        if f.__name__ == 'ctc_loss': self._note_ctc(*args, **kwargs)
-        if f.__name__ == 'kl_div': self._note_kl(*args, **kwargs)
-        if f.__name__ == 'cross_entropy' and is_asked(n): self._note_square(*args, **kwargs)
+        if len(given) == 2: self._note_given(name, *given)
+        if name == 'ctc_loss': self._note_ctc(*args, **kwargs)
+        if name == 'kl_div': self._note_kl(*args, **kwargs)
+        if not is_asked(n): return
+        if name in _OF_LOGITS and given: self._note_logits(name, given[0])
+        if name == 'cross_entropy': self._note_square(*args, **kwargs)
 
     def _note_given(self, name, preds, y):
         said = self.fed.setdefault(name, Scalars())
@@ -52,6 +56,12 @@ class LossCallRecord:
         if name not in _BINARY or not y.numel(): return
         low, high = self.asked.setdefault(name, (Scalars(), Scalars()))
         for seen, value in zip((low, high), y.aminmax()): seen.append(value.float())
+
+    def _note_logits(self, name, preds):
+        if not preds.numel(): return
+        classes = preds.shape[1] if preds.ndim > 1 else 1
+        low, high, _ = self.logits.setdefault(name, (Scalars(), Scalars(), classes))
+        for seen, value in zip((low, high), preds.detach().aminmax()): seen.append(value.float())
 
     def _note_kl(self, input, target, *_, reduction='mean', **__):
         if reduction == 'mean' and input.ndim > 1: self.kl_mean = input.shape[-1]
@@ -87,7 +97,13 @@ class LossCallRecord:
         fed = {nm: MISFED[k] for nm, o in said.items() if len(o) == 1 for k in o if k}
         itself = sum(self.squares), len(self.squares)
         falls = sum(self.falls), len(self.falls)
-        return LossCalls(fed, self._only_target(), self.ctc, self.kl_mean, itself, self.over_samples, falls)
+        logits = {nm: self._range_of(*o) for nm, o in self.logits.items()}
+        known = self._only_target(), self.ctc, self.kl_mean, itself, self.over_samples
+        return LossCalls(fed, *known, logits, falls)
+
+    def _range_of(self, low, high, classes):
+        highest = high.tensor()
+        return float(low.tensor().min()), float(highest.max()), float(highest[-FEW_CALLS:].mean()), classes
 
     def _only_target(self):
         found = [(low.tensor().min(), high.tensor().max(), len(low)) for low, high in self.asked.values()]
@@ -115,7 +131,8 @@ class LossListener(Callback):
     def __init__(self,
         looks,   # `Looks`: which batches are looked at
         tell,    # function that is called with `Exchanged`, where a custom step was asked
-    ): self.looks, self.tell, self.record, self.recorder = looks, tell, LossCallRecord(), None
+    ):
+        self.looks, self.tell, self.record, self.recorder = looks, tell, LossCallRecord(), None
 
     def begin(self, learn):
         "The predictions are there, and the loss comes next"

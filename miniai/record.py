@@ -652,7 +652,9 @@ def asked_for_broken(self:BatchRecord,
     k, preds, targets = self.broken
     samples = broken_samples(preds, targets, loss_func)
     if not samples: return ()
-    return Broken(k, samples, len(main_tensor(preds)), _in_words(targets, samples[0]), ignored_label(targets))
+    p = main_tensor(preds)
+    words, finite = _in_words(targets, samples[0]), bool(p[list(samples)].isfinite().all())
+    return Broken(k, samples, len(p), words, ignored_label(targets), finite)
 
 def _in_words(targets, i):
     "The first target of a sample, if it is short"

@@ -128,6 +128,7 @@ class Broken(NamedTuple):
     n: int          # samples of the batch
     target: str     # of the first of them, if it is short
     ignored: int    # the label that all targets are, and the loss ignores; None: there are others
+    given: bool = True  # whether their predictions are finite
 
 @dataclass
 class Batches:
@@ -331,6 +332,7 @@ class LossCalls:
     kl_mean: int = 0  # columns of what kl_div takes a mean over; 0: it does not
     itself: tuple = (0, 0)  # looks at similarities of all with all, whose largest are the diagonal; all looks
     over_samples: tuple = ()  # shape of what a loss takes a softmax of along its samples
+    logits: dict = field(default_factory=dict)  # loss function: (lowest, highest, of the last calls, classes)
     falls: tuple = (0, 0)  # losses that fall for ever the larger the outputs are, of those that were asked
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00092

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ONE_ANSWER', 'MIN_BATCHES', 'MIN_SAMPLES', 'NO_LINK', 'MEMORISED', 'REWARDS_WRONG', 'INVERTED_WEIGHT', 'ALWAYS_ZERO',
-           'AVERAGED', 'FEW_BATCHES', 'FEW_IN_AN_EPOCH', 'FEW_LABELS', 'BY_CHANCE', 'NEW_SAMPLES', 'STILL_HIGH',
-           'AS_HIGH', 'collapsed', 'rewards_wrong', 'knows_nothing', 'only_memorised', 'only_slow', 'too_short',
-           'not_learning']
+           'FILLED_UP', 'AVERAGED', 'FEW_BATCHES', 'FEW_IN_AN_EPOCH', 'FEW_LABELS', 'BY_CHANCE', 'NEW_SAMPLES',
+           'STILL_HIGH', 'AS_HIGH', 'collapsed', 'rewards_wrong', 'knows_nothing', 'only_memorised', 'only_slow',
+           'too_short', 'not_learning']
 
 # %% ../../nbs/diagnosis/rules/learning.ipynb #13400004
 import math
@@ -80,6 +80,13 @@ INVERTED_WEIGHT = Reason(
     'pos_weight = negative samples / positive ones, which is above 1 where positives are rare',
 )
 ALWAYS_ZERO = Reason('', 'cross entropy over a single output is always 0', 'an output for each class')
+FILLED_UP = Reason(
+    '',
+    'an answer that is taken where the texts are filled up with padding, as at the last step; or labels that '
+    'have nothing to do with them',
+    'take the output at the last step that is filled (pack_padded_sequence, or out[torch.arange(n), '
+    'length - 1]), and look at single texts with their labels',
+)
 AVERAGED = Reason(
     '',
     'the mean is taken too early: each sample gets the mean of the numbers in place of its own',
@@ -220,7 +227,8 @@ def _where_it_was(run):
 def _why_no_link(run):
     "Why predictions have nothing to do with their targets; a custom loss may be of another kind"
     guessed = run.setup.own_loss and run.last_skill.by_loss
-    return _may_be_slow(run) or (NO_LINK._replace(severity='warning') if guessed else NO_LINK)
+    link = NO_LINK if run.structure.padding is None else FILLED_UP
+    return _may_be_slow(run) or (link._replace(severity='warning') if guessed else link)
 
 def _inverted_weight(run):
     "The share of positive targets, if `pos_weight` makes them rarer than they are; else None"

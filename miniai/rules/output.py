@@ -285,16 +285,21 @@ def sigmoid_on_logits(o, run):
     'multiply them by a scale (16 to 64) before the softmax, or divide by a temperature',
 )
 def cosines_as_logits(o, run):
-    highest = run.batches.outputs.high
+    highest, n_classes, given = run.batches.outputs.high, run.batches.n_classes, run.loss_calls.logits
     # an embedding is no answer, and has another number of columns
-    if not run.batches.n_classes or _n_labels(run) != run.batches.n_classes: return
-    on_a_sphere = -1 - ROUNDING < o.low < 0 < o.high < 1 + ROUNDING
-    if not on_a_sphere or highest[-MIN_LOOKS:].mean() < _NEAR_1: return
-    least = _least(run.batches.n_classes, 2)
-    if run.loss.min() > .99*least:
-        return f'all logits lie between -1 and 1, where cross entropy is {least:.2g} at the least'
+    late = highest[-MIN_LOOKS:].mean()
+    answers = dict(cross_entropy=(o.low, o.high, late, n_classes)) if _n_labels(run) == n_classes else {}
+    for nm, given in (*given.items(), *answers.items()):
+        if (least := _least_of(nm, *given)) and run.loss.min() > .99*least and run.loss.min() < _CHANCE*run.first:
+            return f'all logits lie between -1 and 1, where {nm} is {least:.2g} at the least'
 
-_NEAR_1 = .8
+def _least_of(name, low, high, late, n_classes):
+    "What a loss function can get to with such logits, if they are bounded as cosines are; else None"
+    if not -1 - ROUNDING < low < 0 < _NEAR_1 < high < 1 + ROUNDING or late < _STILL_NEAR: return None
+    return _least(n_classes, 2) if name == 'cross_entropy' else _least(2, 1)
+
+_NEAR_1, _STILL_NEAR = .9, .8  # the highest of all calls; of the last ones
+_CHANCE = 1.1  # of the first loss
 
 def _n_labels(run): return 1 + max((int(y.max()) for y in run.batches.labels if len(y)), default=-1)
 

@@ -152,6 +152,9 @@ def _of_samples(o):
     "Cause, advice and what is seen, of samples whose loss by itself is not finite"
     if o.ignored is not None:
         return f'all targets of it are {o.ignored}', _ALL_IGNORED
+    if not o.given:
+        seen = f'the predictions for {len(o.samples)} of its {o.n} samples are not finite'
+        return seen + _listed(o.samples), _IN_THE_MODEL
     few = len(o.samples) < o.n
     seen = f'{len(o.samples)} of {o.n} samples have such a loss, each by itself' + _listed(o.samples)*few
     return seen + f'; the target of sample {o.samples[0]} is {o.target}'*bool(o.target), _IN_ITS_TARGET
@@ -163,6 +166,11 @@ def _listed(samples):
 _ALL_IGNORED = dict(
     cause='the loss ignores these labels, and a mean over no label that counts is 0/0',
     advice='leave such batches out, or divide the sum of the losses by the number of labels that count',
+)
+_IN_THE_MODEL = dict(
+    cause='the model divides by what is 0 for these samples, as the standard deviation of a constant row, '
+          'or takes a logarithm or root of it',
+    advice='add a small number before dividing, or before the logarithm or root; or leave them out',
 )
 _IN_ITS_TARGET = dict(
     cause='the predictions are finite, so it is the targets: a logarithm or division of what is 0 there, '
@@ -213,27 +221,23 @@ def _is_sudden(run, lost):
 )
 def non_finite(run):
     lost = [int(k) for k in np.nonzero(~np.isfinite(run.loss))[0][:1]]
-    if run.incident is not None and not lost:
-        yield Finding(
-            len(run.loss) - 1,
-            f'NaNGuardCB stopped the fit: {run.incident!r}',
-            None,
-            1.0,
-            loss_curve(run),
-            advice='replay_incident(path, learn) runs that batch again; look at its data first',
-        )
-        return
-    if layer := next(
-        (r for r in run.layers if r.non_finite.any()), None
-    ):  # the first layer; the others follow
-        yield _in_layer(run, layer, lost)
-        return
-    for k in lost:
-        seen, why = f'the loss of batch {k} is {run.loss[k]}', _why_not_finite(run, lost)
-        if run.batches.broken and run.batches.broken.batch == k and why is not _IN_THE_DATA:
-            more, why = _of_samples(run.batches.broken)
-            seen = f'{seen}; {more}'
-        yield Finding(k, seen, None, 1.0, loss_curve(run), **why)
+    if run.incident is not None and not lost: return (yield _stopped(run))
+    layer = next((r for r in run.layers if r.non_finite.any()), None)  # the first one; the others follow
+    broken, why = run.batches.broken, _why_not_finite(run, lost) if lost else {}
+    if lost and [*broken[:1]] == lost and why is not _IN_THE_DATA: yield _of_few(run, broken)
+    elif layer is not None: yield _in_layer(run, layer, lost)
+    elif lost: yield Finding(lost[0], _lost(run, lost[0]), None, 1.0, loss_curve(run), **why)
+
+def _stopped(run):
+    seen = f'NaNGuardCB stopped the fit: {run.incident!r}'
+    advice = 'replay_incident(path, learn) runs that batch again; look at its data first'
+    return Finding(len(run.loss) - 1, seen, None, 1.0, loss_curve(run), advice=advice)
+
+def _lost(run, k): return f'the loss of batch {k} is {run.loss[k]}'
+
+def _of_few(run, broken):
+    more, why = _of_samples(broken)
+    return Finding(broken.batch, f'{_lost(run, broken.batch)}; {more}', None, 1.0, loss_curve(run), **why)
 
 def _in_layer(run, r, lost):
     k = int(np.argmax(r.non_finite > 0))
