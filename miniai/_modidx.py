@@ -1616,6 +1616,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'miniai.record._one_each': ('diagnosis/record.html#_one_each', 'miniai/record.py'),
                                'miniai.record._placeholder': ('diagnosis/record.html#_placeholder', 'miniai/record.py'),
                                'miniai.record._pos_weight': ('diagnosis/record.html#_pos_weight', 'miniai/record.py'),
+                               'miniai.record._rows_lost': ('diagnosis/record.html#_rows_lost', 'miniai/record.py'),
                                'miniai.record._statistics': ('diagnosis/record.html#_statistics', 'miniai/record.py'),
                                'miniai.record.broadcasts': ('diagnosis/record.html#broadcasts', 'miniai/record.py'),
                                'miniai.record.data_input': ('diagnosis/record.html#data_input', 'miniai/record.py'),

@@ -57,6 +57,7 @@ class LossPart(NamedTuple):
     factor: float  # that its values are multiplied by
     share: float   # of one value: 1 in a sum, 1/n in a mean of n
     shape: tuple   # of its values
+    limited: bool = False  # whether it is an exponential that is 1 at most, as a probability
 
 _MEAN, _PARTS = 1, 200  # PyTorch's number for reduction='mean'; nodes that are walked through
 
@@ -78,7 +79,8 @@ def _part(node, i, factor, share, ends=()):
         before, shape = math.prod(shape), tuple(within.shape)
         if name.startswith('nll'): shape = shape[:1] + shape[2:]  # a value for each sample, or place
         if node._saved_reduction == _MEAN: share = share*before/max(1, math.prod(shape))
-    return LossPart(name, factor, share, shape)
+    limited = name == 'exp' and bool((node._saved_result <= 1).all())
+    return LossPart(name, factor, share, shape, limited)
 
 def _name_of(node):
     "As PyTorch calls the function: mse_loss for MseLossBackward0"
@@ -143,7 +145,8 @@ def endless(
     parts,  # as `loss_parts` gives them
 )->tuple:
     "Names of the parts that are subtracted, though nothing limits their growth"
-    return tuple(dict.fromkeys(o.name for o in parts if o.name in _ENDLESS and o.factor < 0))
+    found = [o.name for o in parts if o.name in _ENDLESS and o.factor < 0 and not o.limited]
+    return tuple(dict.fromkeys(found))
 
 # %% ../nbs/diagnosis/parts.ipynb #06a70024
 def _is_single(node, i): return _size(node, i) == 1

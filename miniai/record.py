@@ -209,7 +209,8 @@ def _note_broken(self:BatchRecord, learn):
     if learn.loss.numel() > 1 or not (learn.loss.is_cpu or self.looks.due()): return
     if not math.isfinite(learn.loss.detach().item()):
         given = learn.preds, learn.targets or ()
-        self.broken = len(self.losses) - 1, *map_nested(lambda t: t.detach().clone(), given)
+        kept = map_nested(lambda t: t.detach().clone(), given)
+        self.broken = len(self.losses) - 1, *kept, _rows_lost(data_input(learn.inputs))
 
 @patch
 def _note_modes(self:BatchRecord, model):
@@ -649,12 +650,18 @@ def asked_for_broken(self:BatchRecord,
 )->tuple:
     "`Broken`, for the batch that was kept; () if there is none, or nobody can tell"
     if self.broken is None or loss_func is None: return ()
-    k, preds, targets = self.broken
+    k, preds, targets, lost = self.broken
     samples = broken_samples(preds, targets, loss_func)
     if not samples: return ()
     p = main_tensor(preds)
-    words, finite = _in_words(targets, samples[0]), bool(p[list(samples)].isfinite().all())
-    return Broken(k, samples, len(p), words, ignored_label(targets), finite)
+    finite = bool(p[list(samples)].isfinite().all())
+    where = 'inputs' if {*samples} <= lost else 'targets' if finite else 'predictions'
+    return Broken(k, samples, len(p), _in_words(targets, samples[0]), ignored_label(targets), where)
+
+def _rows_lost(x):
+    "Rows of the inputs that hold NaN or infinities"
+    if x is None or not x.ndim or not x.is_floating_point(): return set()
+    return {*(~x.isfinite().reshape(len(x), -1).all(1)).nonzero()[:, 0].tolist()}
 
 def _in_words(targets, i):
     "The first target of a sample, if it is short"

@@ -128,7 +128,7 @@ class Broken(NamedTuple):
     n: int          # samples of the batch
     target: str     # of the first of them, if it is short
     ignored: int    # the label that all targets are, and the loss ignores; None: there are others
-    given: bool = True  # whether their predictions are finite
+    where: str = 'targets'  # what makes it so: their 'inputs', 'predictions' or 'targets'
 
 @dataclass
 class Batches:

@@ -290,7 +290,8 @@ def cosines_as_logits(o, run):
     late = highest[-MIN_LOOKS:].mean()
     answers = dict(cross_entropy=(o.low, o.high, late, n_classes)) if _n_labels(run) == n_classes else {}
     for nm, given in (*given.items(), *answers.items()):
-        if (least := _least_of(nm, *given)) and run.loss.min() > .99*least and run.loss.min() < _CHANCE*run.first:
+        least, got = _least_of(nm, *given), run.loss.min()
+        if least and .99*least < got < _CHANCE*run.first:
             return f'all logits lie between -1 and 1, where {nm} is {least:.2g} at the least'
 
 def _least_of(name, low, high, late, n_classes):

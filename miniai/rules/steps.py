@@ -152,9 +152,9 @@ def _of_samples(o):
     "Cause, advice and what is seen, of samples whose loss by itself is not finite"
     if o.ignored is not None:
         return f'all targets of it are {o.ignored}', _ALL_IGNORED
-    if not o.given:
-        seen = f'the predictions for {len(o.samples)} of its {o.n} samples are not finite'
-        return seen + _listed(o.samples), _IN_THE_MODEL
+    if o.where != 'targets':
+        seen = f'the {o.where} of {len(o.samples)} of its {o.n} samples are not finite{_listed(o.samples)}'
+        return seen, _IN_THE_DATA if o.where == 'inputs' else _IN_THE_MODEL
     few = len(o.samples) < o.n
     seen = f'{len(o.samples)} of {o.n} samples have such a loss, each by itself' + _listed(o.samples)*few
     return seen + f'; the target of sample {o.samples[0]} is {o.target}'*bool(o.target), _IN_ITS_TARGET
