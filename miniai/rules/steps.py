@@ -156,7 +156,7 @@ def _of_samples(o):
         seen = f'the {o.where} of {len(o.samples)} of its {o.n} samples are not finite{_listed(o.samples)}'
         return seen, _IN_THE_DATA if o.where == 'inputs' else _IN_THE_MODEL
     few = len(o.samples) < o.n
-    seen = f'{len(o.samples)} of {o.n} samples have such a loss, each by itself' + _listed(o.samples)*few
+    seen = f'so is the loss of {len(o.samples)} of {o.n} samples by itself' + _listed(o.samples)*few
     return seen + f'; the target of sample {o.samples[0]} is {o.target}'*bool(o.target), _IN_ITS_TARGET
 
 def _listed(samples):
