@@ -160,7 +160,7 @@ class BatchRecord(Callback):
         self.labels, self.twice, self.at, self.n_classes = [], Scalars(), [], None
         self.broadcast, self.eval_mode, self.custom, self.pairs = None, None, False, None
         self.began, self.adapting, self._norms, self.table = {}, {}, {}, []
-        self.equal, self.broken = Scalars(), None
+        self.equal, self.broken, self.answers = Scalars(), None, None
 
     def before_fit(self, learn):
         self._norms = {nm: m for nm, m in learn.model.named_modules() if _frozen_norm(m)}
@@ -207,7 +207,7 @@ _FEW_ROWS = 4  # which may be the same by chance
 def _note_broken(self:BatchRecord, learn):
     "Keep the first batch whose loss is not finite; on another device it is seen where one looks anyhow"
     if learn.loss.numel() > 1 or not (learn.loss.is_cpu or self.looks.due()): return
-    if not math.isfinite(learn.loss.detach().item()):
+    if not _is_finite(learn.loss.detach()):
         given = learn.preds, learn.targets or ()
         kept = map_nested(lambda t: t.detach().clone(), given)
         self.broken = len(self.losses) - 1, *kept, _rows_lost(data_input(learn.inputs))
@@ -237,6 +237,7 @@ def _pairs(self: BatchRecord, preds, y):
     "Predictions beside targets"
     unlike = preds.shape != y.shape
     self._note_broadcast(preds, y)
+    if preds.ndim and len(preds) > 1: self.answers = some(preds).detach().clone()
     numbers = y.is_floating_point() or not unlike
     if numbers and len(self.targets) < MAX_SCALES: self.targets.append(about_targets(preds, y))
     if preds.numel() and y.numel() and len(self.outputs) < MAX_OUTPUTS:
@@ -303,6 +304,7 @@ def part(self: BatchRecord) -> Batches:
         table(ROW_SUMS, self.row_sums),
         labels=[y.cpu().numpy() for y in self.labels],
         twice=self.twice.tensor().numpy() > 0,
+        differ=_differ(self.answers),
         n_classes=self.n_classes,
         broadcast=self.broadcast,
         pairs=self.pairs,
@@ -657,6 +659,17 @@ def asked_for_broken(self:BatchRecord,
     finite = bool(p[list(samples)].isfinite().all())
     where = 'inputs' if {*samples} <= lost else 'targets' if finite else 'predictions'
     return Broken(k, samples, len(p), _in_words(targets, samples[0]), ignored_label(targets), where)
+
+def _is_finite(loss):
+    "On a CPU read without an operation of PyTorch"
+    known = loss.is_cpu and loss.dtype in (torch.float32, torch.float64)
+    return math.isfinite(loss.numpy() if known else loss.item())
+
+def _differ(preds):
+    "Standard deviation from sample to sample, of their size; None if there are none"
+    if preds is None or not preds.is_floating_point(): return None
+    p = preds.double()
+    return float((p - p.mean(0)).square().mean().sqrt()/p.square().mean().sqrt().clamp(1e-12))
 
 def _rows_lost(x):
     "Rows of the inputs that hold NaN or infinities"

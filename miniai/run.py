@@ -86,13 +86,13 @@ def about_targets(
     )
 
 # %% ../nbs/diagnosis/02_run.ipynb #11d0003a
-OUTPUTS = Columns('low high zeros y_low y_high y_row_sum y_binary y_whole differ')
+OUTPUTS = Columns('low high zeros y_low y_high y_row_sum y_binary y_whole')
 
 def about_outputs(
     preds,
     y,  # predictions, targets
 ) -> torch.Tensor:
-    "What predictions and targets range over; how far predictions differ between samples: `OUTPUTS`"
+    "What predictions range over; what targets do, their largest row sum, how many are 0 or 1: `OUTPUTS`"
     p, t = preds.detach().float(), y.detach().float()
     (low, high), (y_low, y_high) = p.aminmax(), t.aminmax()
     row_sum = t.flatten(1).sum(1).amax() if t.ndim > 1 else y_high
@@ -105,7 +105,6 @@ def about_outputs(
         y_row_sum=row_sum,
         y_binary=((t == 0) | (t == 1)).float().mean(),
         y_whole=(t == t.round()).all().float(),
-        differ=rms(p - p.mean(0, keepdim=True))/rms(p).clamp(1e-12) if p.ndim else p.new_zeros(()),
     )
 
 # %% ../nbs/diagnosis/02_run.ipynb #11d0003b
@@ -149,6 +148,7 @@ class Batches:
     )
     pairs: tuple = None  # shapes whose arithmetic gave a value for each pair of samples
     equal: np.ndarray = _none()  # (looks,) bool: whether all rows of the inputs were the same
+    differ: float = None  # by how much of their size the last predictions differ from sample to sample
     broken: tuple = ()  # `Broken`, the samples of the first batch whose loss is not finite
     eval_mode: int = None  # first batch with a dropout or batch norm layer in evaluation mode
     adapting: dict = field(default_factory=dict)  # frozen batch norms in training mode: how far they moved
@@ -374,7 +374,6 @@ class Structure:
 # %% ../nbs/diagnosis/02_run.ipynb #12a00009
 LEARNS, KNOWS = .4, .9  # skill from which a run learns; from which its predictions know nearly all
 
-_LAST_LOOKS = 3
 MOSTLY = 0.5  # of the batches
 KINDS = dict(  # of training, whose loss need not fall
     policy='the loss weighs log-probabilities by numbers of both signs, as a policy gradient by advantages',
@@ -444,9 +443,8 @@ class Run:
     def answers_alike(self,
         share,  # of their size, by which predictions differ from sample to sample
     )->bool:
-        "Whether predictions differ by less, in the last looks"
-        differ = self.batches.outputs.differ[-_LAST_LOOKS:]
-        return len(differ) == _LAST_LOOKS and bool(differ.max() < share)
+        "Whether the last predictions differ by less"
+        return self.batches.differ is not None and self.batches.differ < share
 
     def by_its_loss(
         self,

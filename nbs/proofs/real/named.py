@@ -48,7 +48,19 @@ LAST = dict(  # opened once, and tried again only where a rule was made for a mi
     r45=dict(flip_without_swapping_sides='', missing_joints_supervised='placeholders', heatmap_axes_swapped='mixed_dimensions', joints_shifted_the_other_way='not_learning'),
     r46=dict(logps_not_shifted='target_seen', prompt_kept_completion_masked='not_learning frozen constant_loss', policy_not_from_sft='', reference_is_the_policy='constant_loss'),
     r47=dict(negatives_are_self_loops='', features_in_another_order='not_learning unpaired', labels_before_concat_order='not_learning unpaired', embeddings_detached_in_decode='gradient_cut frozen'),
-    r48=dict(batchify_without_transpose='mixed_dimensions', targets_flattened_other_way='mixed_dimensions mixed_samples not_learning unpaired', annealed_on_improvement='schedule lr_too_low worst_kept', target_is_the_input='target_seen'))
+    r48=dict(batchify_without_transpose='mixed_dimensions', targets_flattened_other_way='mixed_dimensions mixed_samples not_learning unpaired', annealed_on_improvement='schedule lr_too_low worst_kept', target_is_the_input='target_seen'),
+    r49=dict(grid_cell_axes_swapped='mixed_dimensions not_learning unpaired', centre_relative_to_image='', empty_cells_without_loss='', root_of_target_only='', grid_viewed_not_permuted='mixed_dimensions'),
+    r50=dict(best_loss_starts_at_zero='worst_kept', sorted_by_length_without_labels='not_learning unpaired', word_dropout_inverted='dropout validation_differs', vectors_without_special_rows='', file_order_not_shuffled='unshuffled'),
+    r51=dict(users_tiled_not_repeated='not_learning unpaired', negatives_from_user_count='', labels_in_blocks='not_learning unpaired', negative_test_reversed='not_learning', scheduler_in_batch_loop='schedule lr_too_low'),
+    r52=dict(standardised_over_whole_table='unnormalised_input', categories_coded_per_table='validation_differs', target_broadcast='shape_mismatch', outliers_not_dropped_from_prices='not_learning unpaired', price_statistics_before_log='unnormalised_targets one_target'),
+    r53=dict(returns_accumulated_forwards='', action_sampled_again='not_learning', steps_after_done_counted='', advantage_sign='unbounded_loss', rewards_standardised=''),
+    r54=dict(end_label_exclusive='', questions_not_sorted_along='not_learning unpaired', question_mask_inverted='padding_seen context_unused unused_input', end_loss_on_start_logits='unused_output frozen', total_steps_in_epochs='schedule lr_too_low'),
+    r55=dict(pos_weight_inverted='not_learning collapsed', uncertain_minus_one_as_target='output_mismatch unbounded_loss', flip_keeps_sided_labels='', sigmoid_before_bce_with_logits='double_softmax output_mismatch', ema_without_buffers='validation_differs'),
+    r56=dict(labels_not_decimated='not_learning unpaired', windows_reshaped_not_transposed='mixed_dimensions', full_rotation_augmentation='', units_not_converted='unnormalised_input validation_differs', best_epoch_by_highest_loss='worst_kept'),
+    r57=dict(target_is_clean_picture='', single_noise_map_reused='same_batch same_samples', noisy_and_clean_augmented_apart='not_learning unpaired', blind_sigma_drawn_once='validation_differs', uniform_noise_from_rand='validation_differs'),
+    r58=dict(gradient_not_reversed='', alpha_by_integer_division='gradient_cut frozen', domain_classifier_not_in_optimizer='not_in_optimizer frozen', target_features_detached='gradient_cut', target_normalised_otherwise='validation_differs'),
+    r59=dict(features_normalised_over_batch='mixed_samples', head_not_in_optimizer='not_in_optimizer frozen', labels_collide_in_merged_sets='', scheduler_stepped_per_batch='schedule lr_too_low', margin_taken_off_the_angle=''),
+    r60=dict(edges_not_offset_in_batch='no_edges', edge_list_reshaped_not_transposed='mixed_dimensions', edges_in_one_direction_only='validation_differs', nll_loss_of_raw_scores='output_mismatch unbounded_loss', nodes_permuted_without_edges='not_learning'))
 MISSED = dict(  # nothing that is recorded shows these, or only in other numbers than the mistake changes
     r01='mixup_lambda_swapped',
     r02='flip_breaks_label',
