@@ -231,6 +231,7 @@ class CallRecord:
         self.n_rows, self.same, self._last, self._factors = Counter(), [], None, {}
         self.random, self.same_random = set(), []  # states of the generator that were set
         self.unused, self.untrained = Counter(), ()  # outputs; models that no gradient reaches
+        self.began_again = 0  # times that the weights of the start were loaded, as for a fold
         self.answers, self.two_scales = {}, ()  # of those models; (model, its input, model, its input) apart
         self.valid_epoch = None  # in which rows of validation data are kept
         self.several = False  # whether batches come from a loader with more than one
@@ -356,6 +357,7 @@ def begin_again(self:CallRecord, model):
     def is_it(o): return mark is not None and o is not None and torch.equal(mark, o)
     known = {n for n, o in self.marks if n < self.n and is_it(o)}  # of earlier batches
     self.put_back = self.n, known.pop() if len(known) == 1 else None
+    self.began_again += self.put_back[1] == 0
     self.leaks.append(self._leak())
     self.rows, self.n_rows, self.valid_epoch, self._last = {True: [], False: []}, Counter(), None, None
     self.random = set()
@@ -367,13 +369,14 @@ def part(self:CallRecord)->Calls:
     trained = self._trained_on_validation()
     kept, same = np.array(self.kept, np.float32), np.array([bool(o) for o in self.same])
     at, epoch = self.put_back or (None, None)
+    once = epoch or self.began_again == 1  # and not for each fold
     views, looks = (c['same_views'], c['several_passes']), (c['other_loss'], c['looks_between'])
     leak, counted = max([*self.leaks, self._leak()]), {nm: c[nm] for nm in _COUNTED}
     noted = {nm: getattr(self, nm) for nm in _NOTED}
     guessing = tuple(nm for nm, o in self.answers.items() if _are_guesses(*o.float()))
     return Calls(valid_trained=trained, kept=kept, same=same, other_loss=looks, leak=leak,
                  same_views=views, guessing=guessing, unused_outputs=self._unused_outputs(),
-                 same_random=tuple(self.same_random), put_back=epoch if at == self.n else None,
+                 same_random=tuple(self.same_random), put_back=epoch if at == self.n and once else None,
                  **noted, **counted)
 
 @patch
@@ -477,12 +480,12 @@ def _scales_apart(passes):
 def _about(m, x): return type(m).__name__, (float(x.mean()), float(x.std()))
 
 @patch
-def note_answers(self:CallRecord, b, targets, names):
+def note_answers(self:CallRecord, b, learn, names):
     "What models without gradients answer: (right, answers of each class, labels of each class)"
-    y = targets[0] if targets else None
-    if not isinstance(y, torch.Tensor) or y.is_floating_point() or y.ndim != 1: return
+    y, preds = learn.targets[0] if learn.targets else None, main_tensor(learn.preds)
+    if not isinstance(y, torch.Tensor) or y.is_floating_point() or y.ndim != 1 or preds is None: return
     for m, out in b.all_outs():
-        if id(m) not in names or not _are_logits(out, y): continue
+        if id(m) not in names or not _are_logits(out, y) or out.shape != preds.shape: continue
         p, k = out.argmax(1), out.shape[1]
         each = (o.bincount(minlength=k) for o in (p, y))
         counted = torch.stack([(p == y).sum().expand(k), *each]).cpu()
@@ -496,6 +499,6 @@ def _are_guesses(hits, p, y):
     "Whether so many hits are what chance gives for these answers and labels"
     n = int(y.sum())
     chance = float((p/n)@(y/n))
-    return n >= _ENOUGH_ANSWERS and float(hits[0]) < n*chance + 2*math.sqrt(n*chance*(1 - chance))
+    return n >= _ENOUGH_ANSWERS and abs(float(hits[0]) - n*chance) < 2*math.sqrt(n*chance*(1 - chance))
 
 _ENOUGH_ANSWERS = 500

@@ -154,7 +154,8 @@ class _Noise:
     def _repeated(self, noise, tensors):
         for o in tensors:
             one_row = noise.shape in ((1, *o.shape[1:]), o.shape[1:])
-            has_rows = o.ndim > 1 < len(o) and not isinstance(o, nn.Parameter)
+            # in three dimensions, time may be first
+            has_rows = o.ndim in (2, 4) and len(o) > 1 and not isinstance(o, nn.Parameter)
             if one_row and has_rows: yield tuple(noise.shape), tuple(o.shape)
     def after(self, name, args, kwargs, out):
         is_noise = name in self.MAKERS and isinstance(out, torch.Tensor)

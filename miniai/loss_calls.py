@@ -34,6 +34,7 @@ class LossCallRecord:
     def __init__(self):
         self.fed, self.asked, self.kl_mean, self.over_samples, self.logits = {}, {}, 0, (), {}
         self.ctc, self.n_ctc, self.squares, self.falls = (0., 0.), 0, deque(maxlen=MOST_SQUARES), []
+        self.sizes = Scalars()  # of the outputs that a loss was computed from
 
     def note(self,
         f, args, kwargs,  # a loss function, and what it is called with
@@ -88,6 +89,8 @@ class LossCallRecord:
     ):
         "What the calls between outputs and loss tell"
         self.over_samples = self.over_samples or recorder.softmax_over_samples()
+        sizes = [o.detach().abs().max().float() for o in recorder.outs if o.is_floating_point() and o.numel()]
+        if sizes: self.sizes.append(torch.stack(sizes).amax())
         falls = recorder.falls_without_end(loss) if len(self.falls) < FEW_CALLS else None
         if falls is not None: self.falls.append(falls)
 
@@ -99,17 +102,22 @@ class LossCallRecord:
         falls = sum(self.falls), len(self.falls)
         logits = {nm: self._range_of(*o) for nm, o in self.logits.items()}
         known = self._only_target(), self.ctc, self.kl_mean, itself, self.over_samples
-        return LossCalls(fed, *known, logits, falls)
+        return LossCalls(fed, *known, logits, falls, self._growth())
+
+    def _growth(self):
+        sizes = self.sizes.tensor()
+        return float(sizes[-1]/sizes[0]) if len(sizes) and sizes[0] > 0 else 1.
 
     def _range_of(self, low, high, classes):
         highest = high.tensor()
-        return float(low.tensor().min()), float(highest.max()), float(highest[-FEW_CALLS:].mean()), classes
+        late = highest[len(highest)//2:].min() if len(highest) >= _ENOUGH else torch.zeros(())
+        return float(low.tensor().min()), float(highest.max()), float(late), classes
 
     def _only_target(self):
         found = [(low.tensor().min(), high.tensor().max(), len(low)) for low, high in self.asked.values()]
         return next((float(low) for low, high, n in found if low == high and n >= FEW_CALLS), None)
 
-_MANY = 8  # samples, so that it is no coincidence
+_MANY, _ENOUGH = 8, 10  # samples, and calls, so that it is no coincidence
 
 # %% ../nbs/diagnosis/loss_calls.ipynb #1c00000c
 def has_custom_step(

@@ -197,7 +197,7 @@ class Updates:
     )  # of `off`, those that look as PyTorch's layers make them
     moved: list = field(default_factory=list)  # of `frozen`, those that changed nevertheless
     unregistered: list = field(default_factory=list)  # tensors with a gradient that model.parameters() lacks
-    fresh: int = 0  # steps of an optimizer that remembers no step before, though it would
+    fresh: int = 0  # steps of an optimizer that was never seen, with weights that another one has stepped
     rounded: np.ndarray = _none()  # (looks,) share of 16-bit weights that a step leaves as they are
     strangers: int = 0  # parameters that the optimizer knows and the model doesn't have
     alike: dict = field(
@@ -332,8 +332,9 @@ class LossCalls:
     kl_mean: int = 0  # columns of what kl_div takes a mean over; 0: it does not
     itself: tuple = (0, 0)  # looks at similarities of all with all, whose largest are the diagonal; all looks
     over_samples: tuple = ()  # shape of what a loss takes a softmax of along its samples
-    logits: dict = field(default_factory=dict)  # loss function: (lowest, highest, of the last calls, classes)
+    logits: dict = field(default_factory=dict)  # loss function: (lowest, highest, that of later calls, classes)
     falls: tuple = (0, 0)  # losses that fall for ever the larger the outputs are, of those that were asked
+    growth: float = 1.  # of the outputs since then, times their size at first
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00092
 @dataclass

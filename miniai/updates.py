@@ -7,6 +7,7 @@ __all__ = ['EARLY', 'usual_size', 'looks_new', 'UpdateRecord', 'weight_tensors',
 
 # %% ../nbs/diagnosis/updates.ipynb #0bda0004
 import gc, math
+from weakref import WeakSet
 import numpy as np, torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
@@ -57,6 +58,7 @@ class UpdateRecord(Callback):
         self._stepped = self._backed = False  # since the loss before
         self._stepping = False  # a closure is called within the step
         self.fresh, self.rounded, self._global = 0, Scalars(), None
+        self._seen, self._stepped_by = WeakSet(), set()  # optimizers; ids of the weights that they stepped
         self._forget_updates()
         self._drop()
 
@@ -69,6 +71,7 @@ class UpdateRecord(Callback):
     def before_fit(self, learn):
         self.weights = weight_tensors(learn.model)
         self._global = register_optimizer_step_pre_hook(self._note_fresh)
+        self._seen, self._stepped_by = WeakSet(), set()
         self._follow(learn)
 
     def _follow(self, learn):
@@ -255,13 +258,13 @@ def _note_norm(self:UpdateRecord, opt):
 
 @patch
 def _note_fresh(self:UpdateRecord, opt, args, kwargs):
-    "Whether an optimizer with a memory has none at its step, of any optimizer that has these weights"
-    groups = opt.param_groups
-    if opt.state or not _has_memory(groups[0]): return
+    "Whether an optimizer that was never seen takes a step with weights that another one has stepped"
+    if opt in self._seen: return
+    self._seen.add(opt)
     ours = _ids(self.weights.values())
-    self.fresh += any(id(p) in ours and p.grad is not None for g in groups for p in g['params'])
-
-def _has_memory(group): return 'betas' in group or bool(group.get('momentum', 'alpha' in group))
+    given = {id(p) for g in opt.param_groups for p in g['params'] if p.grad is not None} & ours
+    self.fresh += bool(given & self._stepped_by)
+    self._stepped_by |= given
 
 @patch
 def _note_step(self:UpdateRecord, opt):
@@ -274,6 +277,7 @@ def _note_step(self:UpdateRecord, opt):
 def cleanup_fit(self: UpdateRecord, learn):
     self._remove_hooks()
     self._global, _ = None, self._global and self._global.remove()
+    self._seen = WeakSet()
     self.alike = {
         nm: _moved_alike(self.weights[nm].detach() - o.to(self.weights[nm]))
         for nm, o in self._first_rows.items()

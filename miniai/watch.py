@@ -204,7 +204,7 @@ def _note_batch(self:Follower, b):
     self.calls.note_rows(self.learn)
     if not self.calls.untrained: return
     names = {id(self.whole[nm]): nm for nm in self.calls.untrained}
-    self.calls.note_answers(b, self.learn.targets, names)
+    self.calls.note_answers(b, self.learn, names)
 
 @patch
 def _ask_loss(self:Follower, root):

@@ -64,7 +64,8 @@ def _on_two_scales(run):
     seen += f'{b} the same of {other_mean:.3g} and {other_std:.3g}'
     cause = 'one of two models, as a teacher and its student, gets samples that are not normalised'
     advice = 'give each model what it was trained with'
-    return Finding(0, seen, None, float(std), input_curve(run), 'warning', cause, advice)
+    severity = milder('warning', run.learns)
+    return Finding(0, seen, None, float(std), input_curve(run), severity, cause, advice)
 
 def input_curve(run):
     "Mean and standard deviation of the inputs, to be drawn"

@@ -71,11 +71,15 @@ def unbounded_loss(run):
     if names:
         seen = f'{" and ".join(names)} count with a minus; {falls}'
         yield Finding(0, seen, None, float(low), loss_curve(run))
-    elif k == n >= _ASKED and not (run.kind or run.knows):
+    elif k == n >= _ASKED and _grows(run, low) and not (run.kind or run.knows):
         seen = f'{falls}: the larger the outputs, the lower it is, without limit'
         yield Finding(0, seen, None, float(low), loss_curve(run), cause=_NO_MINIMUM[0], advice=_NO_MINIMUM[1])
 
-_ASKED = 3  # losses
+def _grows(run, low):
+    "Whether the outputs have become much larger, as a softmax, a norm or clipped weights wouldn't let them"
+    return run.loss_calls.growth > _LARGER and low < -_LARGER
+
+_ASKED, _LARGER = 3, 10  # losses; times the outputs of the first one; below zero
 _NO_MINIMUM = (
     'the loss has no minimum: a likelihood, a similarity or a reward is made small in place of large',
     'look at the sign of the loss: what should be large is maximised by minimising its negative',

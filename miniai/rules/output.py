@@ -287,7 +287,7 @@ def sigmoid_on_logits(o, run):
 def cosines_as_logits(o, run):
     highest, n_classes, given = run.batches.outputs.high, run.batches.n_classes, run.loss_calls.logits
     # an embedding is no answer, and has another number of columns
-    late = highest[-MIN_LOOKS:].mean()
+    late = highest[len(highest)//2:].min() if len(highest) >= _MANY_LOOKS else 0.
     answers = dict(cross_entropy=(o.low, o.high, late, n_classes)) if _n_labels(run) == n_classes else {}
     for nm, given in (*given.items(), *answers.items()):
         least, got = _least_of(nm, *given), run.loss.min()
@@ -299,7 +299,7 @@ def _least_of(name, low, high, late, n_classes):
     if not -1 - ROUNDING < low < 0 < _NEAR_1 < high < 1 + ROUNDING or late < _STILL_NEAR: return None
     return _least(n_classes, 2) if name == 'cross_entropy' else _least(2, 1)
 
-_NEAR_1, _STILL_NEAR = .9, .8  # the highest of all calls; of the last ones
+_NEAR_1, _STILL_NEAR, _MANY_LOOKS = .9, .8, 8  # the highest of all calls; of the later ones; looks
 _CHANCE = 1.1  # of the first loss
 
 def _n_labels(run): return 1 + max((int(y.max()) for y in run.batches.labels if len(y)), default=-1)

@@ -345,7 +345,6 @@ MOST_ROUNDED = .5  # of the weights, in the median look
     'next to the weights most updates are less than the last bit of 16, and are rounded away',
     'keep the weights in float32, and compute in 16 bits: torch.autocast, or MixedPrecision() of a '
     'Learner; or a larger learning rate',
-    fact=True,
     stage='step',
     when='weights are in bfloat16 or float16, and a step leaves more than half of those with a gradient as '
          'they are',
@@ -355,4 +354,4 @@ def rounded_updates(run):
     if not len(shares) or not (share := float(np.median(shares))) > MOST_ROUNDED: return
     seen = f'of the weights in 16 bits that have a gradient, a step leaves {share:.0%} exactly as they are'
     curve = Curve(run.updates.batches[-len(shares):], {'unchanged': shares}, 'share of weights unchanged')
-    yield Finding(0, seen, None, share, curve, milder('critical', run.learns))
+    yield Finding(0, seen, None, share, curve, milder('critical', run.learns, run.learns))
