@@ -58,7 +58,7 @@ class UpdateRecord(Callback):
         self._stepped = self._backed = False  # since the loss before
         self._stepping = False  # a closure is called within the step
         self.fresh, self.rounded, self._global = 0, Scalars(), None
-        self._seen, self._stepped_by = WeakSet(), set()  # optimizers; ids of the weights that they stepped
+        self._seen, self._stepped_by = None, set()  # optimizers of a fit; ids of the weights that they stepped
         self._forget_updates()
         self._drop()
 
@@ -277,7 +277,7 @@ def _note_step(self:UpdateRecord, opt):
 def cleanup_fit(self: UpdateRecord, learn):
     self._remove_hooks()
     self._global, _ = None, self._global and self._global.remove()
-    self._seen = WeakSet()
+    self._seen = None
     self.alike = {
         nm: _moved_alike(self.weights[nm].detach() - o.to(self.weights[nm]))
         for nm, o in self._first_rows.items()
