@@ -332,7 +332,7 @@ class LossCalls:
     kl_mean: int = 0  # columns of what kl_div takes a mean over; 0: it does not
     itself: tuple = (0, 0)  # looks at similarities of all with all, whose largest are the diagonal; all looks
     over_samples: tuple = ()  # shape of what a loss takes a softmax of along its samples
-    logits: dict = field(default_factory=dict)  # loss function: (lowest, highest, that of later calls, classes)
+    logits: dict = field(default_factory=dict)  # loss function: (lowest, highest, later highest, classes)
     falls: tuple = (0, 0)  # losses that fall for ever the larger the outputs are, of those that were asked
     growth: float = 1.  # of the outputs since then, times their size at first
 

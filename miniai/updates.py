@@ -184,7 +184,7 @@ def after_loss(self:UpdateRecord, learn):
 
 @patch
 def _least_left(self:UpdateRecord, learn):
-    "The largest gradient that an earlier batch has left behind; of several optimizers, for the one with least"
+    "The largest gradient that an earlier batch left; of several optimizers, for the one with least"
     zero = torch.zeros((), device=learn.loss.device)
     def largest(opt):
         known = _ids(p for g in opt.param_groups for p in g['params'])
