@@ -168,6 +168,7 @@ class LossListener(Callback):
         self.record.note_recorded(self.recorder, learn.loss)
         asked = self.recorder.exchanged(learn.loss) if has_custom_step(learn) else None
         if asked is not None: self.tell(asked)
+        self.cleanup_batch(learn)  # nothing is held in the backward pass
 
     def cleanup_batch(self, learn):
         if self.recorder is not None: self.recorder.end()
