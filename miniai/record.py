@@ -160,7 +160,7 @@ class BatchRecord(Callback):
         self.labels, self.twice, self.at, self.n_classes = [], Scalars(), [], None
         self.broadcast, self.eval_mode, self.custom, self.pairs = None, None, False, None
         self.began, self.adapting, self._norms, self.table = {}, {}, {}, []
-        self.equal, self.broken, self.answers = Scalars(), None, None
+        self.equal, self.broken, self.last_preds = Scalars(), None, None
 
     def before_fit(self, learn):
         self._norms = {nm: m for nm, m in learn.model.named_modules() if _frozen_norm(m)}
@@ -237,7 +237,7 @@ def _pairs(self: BatchRecord, preds, y):
     "Predictions beside targets"
     unlike = preds.shape != y.shape
     self._note_broadcast(preds, y)
-    if preds.ndim and len(preds) > 1: self.answers = some(preds).detach().clone()
+    if preds.ndim and len(preds) > 1: self.last_preds = some(preds).detach().clone()
     numbers = y.is_floating_point() or not unlike
     if numbers and len(self.targets) < MAX_SCALES: self.targets.append(about_targets(preds, y))
     if preds.numel() and y.numel() and len(self.outputs) < MAX_OUTPUTS:
@@ -304,7 +304,7 @@ def part(self: BatchRecord) -> Batches:
         table(ROW_SUMS, self.row_sums),
         labels=[y.cpu().numpy() for y in self.labels],
         twice=self.twice.tensor().numpy() > 0,
-        differ=_differ(self.answers),
+        differ=_differ(self.last_preds),
         n_classes=self.n_classes,
         broadcast=self.broadcast,
         pairs=self.pairs,

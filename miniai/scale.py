@@ -134,10 +134,9 @@ def targets_that_count(
     if not isinstance(y, torch.Tensor) or y.is_floating_point(): return None
     def setting(nm, usual): return getattr(f, nm, getattr(f, 'keywords', {}).get(nm, usual))
     if setting('reduction', 'mean') != 'mean': return None
-    y = y[y != setting('ignore_index', -100)]
-    weight = setting('weight', None)
-    n = y.numel() if weight is None else weight.to(y.device)[y].sum()
-    return n if y.is_cuda else float(n)
+    counts, weight = y != setting('ignore_index', -100), setting('weight', None)
+    if weight is None: return counts.sum()  # no number: nothing waits for a device
+    return (weight.to(y.device)[torch.where(counts, y, 0)]*counts).sum()
 
 _HALVES = torch.float16, torch.bfloat16
 

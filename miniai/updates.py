@@ -70,8 +70,8 @@ class UpdateRecord(Callback):
 
     def before_fit(self, learn):
         self.weights = weight_tensors(learn.model)
-        self._global = register_optimizer_step_pre_hook(self._note_fresh)
         self._seen, self._stepped_by = WeakSet(), set()
+        self._global = register_optimizer_step_pre_hook(self._note_fresh)
         self._follow(learn)
 
     def _follow(self, learn):
@@ -259,8 +259,9 @@ def _note_norm(self:UpdateRecord, opt):
 @patch
 def _note_fresh(self:UpdateRecord, opt, args, kwargs):
     "Whether an optimizer that was never seen takes a step with weights that another one has stepped"
-    if opt in self._seen: return
-    self._seen.add(opt)
+    seen = self._seen  # None after the fit: another thread may be about to step
+    if seen is None or opt in seen: return
+    seen.add(opt)
     ours = _ids(self.weights.values())
     given = {id(p) for g in opt.param_groups for p in g['params'] if p.grad is not None} & ours
     self.fresh += bool(given & self._stepped_by)

@@ -99,7 +99,7 @@ BY_CHANCE = 2          # standard deviations: so much is nothing
 NEW_SAMPLES = 1000     # counted in a first epoch: by then something should be known of new ones
 STILL_HIGH, AS_HIGH = 0.6, 0.97  # of the first loss: the run has not got far; it is where it was
 
-def _falls_on(run):
+def _has_no_limit(run):
     "Whether the loss falls without end: not one that larger outputs don't lower, as that of a density"
     k, n = run.loss_calls.falls
     return run.last < -10*max(1, abs(run.first)) and not (n and not k)
@@ -112,10 +112,10 @@ def rewards_wrong(
     if last is None or not run.last < run.first: return False
     if last.z < -6 and last.value < -0.15: return True
     if not last.z < 4: return False
-    falls_on = _falls_on(run)
+    no_limit = _has_no_limit(run)
     n_labels = 1 + max((int(y.max()) for y in run.batches.labels), default=-1)
     negative = run.setup.own_loss and run.batches.n_classes == n_labels > 1 and run.last < -1
-    return bool(run.setup.rewards == -1 and run.batches.n_classes or falls_on or negative)
+    return bool(run.setup.rewards == -1 and run.batches.n_classes or no_limit or negative)
 
 # %% ../../nbs/diagnosis/rules/learning.ipynb #13400022
 _LITTLE = .2  # of what there is to know: so much is known by chance, or of other classes

@@ -285,12 +285,12 @@ def sigmoid_on_logits(o, run):
     'multiply them by a scale (16 to 64) before the softmax, or divide by a temperature',
 )
 def cosines_as_logits(o, run):
-    highest, n_classes, given = run.batches.outputs.high, run.batches.n_classes, run.loss_calls.logits
+    highest, n_classes = run.batches.outputs.high, run.batches.n_classes
     # an embedding is no answer, and has another number of columns
     late = highest[len(highest)//2:].min() if len(highest) >= _MANY_LOOKS else 0.
     answers = dict(cross_entropy=(o.low, o.high, late, n_classes)) if _n_labels(run) == n_classes else {}
-    for nm, given in (*given.items(), *answers.items()):
-        least, got = _least_of(nm, *given), run.loss.min()
+    for nm, ranges in (*run.loss_calls.logits.items(), *answers.items()):
+        least, got = _least_of(nm, *ranges), run.loss.min()
         if least and .99*least < got < _CHANCE*run.first:
             return f'all logits lie between -1 and 1, where {nm} is {least:.2g} at the least'
 
