@@ -12,7 +12,7 @@ import math, re
 from typing import NamedTuple
 import torch
 from torch.autograd.graph import GradientEdge, get_gradient_edge
-from .ask import nodes_of
+from .ask import nodes_of, shape_given
 from .core import tensors_of
 from .learner import Callback
 from .plot import close_on_error
@@ -25,8 +25,8 @@ _SUMS = {'AddBackward0': 1, 'SubBackward0': -1}
 
 def _size(node, i):
     "Values that a node gave"
-    known = getattr(node, '_input_metadata', ())
-    return math.prod(known[i].shape) if i < len(known) else None
+    shape = shape_given(node, i)
+    return None if shape is None else math.prod(shape)
 
 def _number(t):
     "A tensor of one value as a number; None for others, and for one on a device, since nothing waits"
@@ -73,8 +73,7 @@ OUTPUT = 'output'  # name of a part that is one of the model
 
 def _part(node, i, factor, share, ends=()):
     name = OUTPUT if node in ends else _name_of(node)
-    known = getattr(node, '_input_metadata', ())
-    shape, within = tuple(known[i].shape) if i < len(known) else (), getattr(node, '_saved_self', None)
+    shape, within = shape_given(node, i) or (), getattr(node, '_saved_self', None)
     if getattr(node, '_saved_reduction', None) is not None and torch.is_tensor(within):
         before, shape = math.prod(shape), tuple(within.shape)
         if name.startswith('nll'): shape = shape[:1] + shape[2:]  # a value for each sample, or place
@@ -262,7 +261,7 @@ def spread(
     for node in nodes_of(loss, set(single)) if single else ():
         if node.name() not in _ARITHMETIC or _is_single(node, 0): continue
         for o, _ in node.next_functions:
-            if o in single: return single[o], tuple(node._input_metadata[0].shape)
+            if o in single: return single[o], shape_given(node)
     return ()
 
 _ARITHMETIC = 'AddBackward0', 'SubBackward0', 'RsubBackward1', 'MulBackward0', 'DivBackward0'
@@ -322,8 +321,8 @@ def _reduced(node, n):
         if _factors(node) is None or len(nexts) != 1: return False
         node = nexts[0]
     if getattr(node, '_saved_reduction', 0) == _MEAN: return len(node._saved_self) == n  # of a loss function
-    known = [o._input_metadata[j].shape for o, j in node.next_functions if o is not None]
-    return node.name().startswith(_REDUCE) and any([*shape[:1]] == [n] for shape in known)
+    shapes = [shape_given(*o) for o in node.next_functions if o[0] is not None]
+    return node.name().startswith(_REDUCE) and any(o is not None and o[:1] == (n,) for o in shapes)
 
 def averaged(
     loss,  # tensor with its graph

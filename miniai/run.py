@@ -441,6 +441,11 @@ class Run:
         if self.structure.policy: return 'policy'
         return 'turns' if self.calls.turns > n else 'own' if self.calls.acted > n else ''
 
+    @property
+    def n_labels(self)->int:
+        "The largest label of a classification, plus 1; 0: there are none"
+        return 1 + max((int(y.max()) for y in self.batches.labels if len(y)), default=-1)
+
     def answers_alike(self,
         share,  # of their size, by which predictions differ from sample to sample
     )->bool:

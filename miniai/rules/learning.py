@@ -113,8 +113,7 @@ def rewards_wrong(
     if last.z < -6 and last.value < -0.15: return True
     if not last.z < 4: return False
     no_limit = _has_no_limit(run)
-    n_labels = 1 + max((int(y.max()) for y in run.batches.labels), default=-1)
-    negative = run.setup.own_loss and run.batches.n_classes == n_labels > 1 and run.last < -1
+    negative = run.setup.own_loss and run.batches.n_classes == run.n_labels > 1 and run.last < -1
     return bool(run.setup.rewards == -1 and run.batches.n_classes or no_limit or negative)
 
 # %% ../../nbs/diagnosis/rules/learning.ipynb #13400022

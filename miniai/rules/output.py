@@ -288,7 +288,7 @@ def cosines_as_logits(o, run):
     highest, n_classes = run.batches.outputs.high, run.batches.n_classes
     # an embedding is no answer, and has another number of columns
     late = highest[len(highest)//2:].min() if len(highest) >= _MANY_LOOKS else 0.
-    answers = dict(cross_entropy=(o.low, o.high, late, n_classes)) if _n_labels(run) == n_classes else {}
+    answers = dict(cross_entropy=(o.low, o.high, late, n_classes)) if run.n_labels == n_classes else {}
     for nm, ranges in (*run.loss_calls.logits.items(), *answers.items()):
         least, got = _least_of(nm, *ranges), run.loss.min()
         if least and .99*least < got < _CHANCE*run.first:
@@ -301,8 +301,6 @@ def _least_of(name, low, high, late, n_classes):
 
 _NEAR_1, _STILL_NEAR, _MANY_LOOKS = .9, .8, 8  # the highest of all calls; of the later ones; looks
 _CHANCE = 1.1  # of the first loss
-
-def _n_labels(run): return 1 + max((int(y.max()) for y in run.batches.labels if len(y)), default=-1)
 
 def _least(n_classes, spread):
     "The least cross entropy of logits that differ by `spread` at most"
