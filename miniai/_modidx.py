@@ -1357,6 +1357,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                               'miniai.parts.Term': ('diagnosis/parts.html#term', 'miniai/parts.py'),
                               'miniai.parts.Term.__str__': ('diagnosis/parts.html#term.__str__', 'miniai/parts.py'),
                               'miniai.parts._Root': ('diagnosis/parts.html#_root', 'miniai/parts.py'),
+                              'miniai.parts._adds_up': ('diagnosis/parts.html#_adds_up', 'miniai/parts.py'),
                               'miniai.parts._advantages': ('diagnosis/parts.html#_advantages', 'miniai/parts.py'),
                               'miniai.parts._ends': ('diagnosis/parts.html#_ends', 'miniai/parts.py'),
                               'miniai.parts._factors': ('diagnosis/parts.html#_factors', 'miniai/parts.py'),

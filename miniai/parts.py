@@ -314,15 +314,19 @@ _REDUCE = 'MeanBackward', 'SumBackward'
 
 def _reduces(node): return node.name().startswith(_REDUCE) or hasattr(node, '_saved_reduction')
 
+def _adds_up(node, n):
+    "Whether a node is a mean or sum over `n` samples"
+    if getattr(node, '_saved_reduction', 0) == _MEAN: return len(node._saved_self) == n  # of a loss function
+    shapes = [shape_given(*o) for o in node.next_functions if o[0] is not None]
+    return node.name().startswith(_REDUCE) and any(o is not None and o[:1] == (n,) for o in shapes)
+
 def _reduced(node, n):
-    "Whether a node is a mean or sum over `n` samples, times or plus constants"
+    "Whether a node is such a mean or sum, times or plus constants"
     while _is_single(node, 0) and not _reduces(node):
         nexts = [o for o, _ in node.next_functions if o is not None]
         if _factors(node) is None or len(nexts) != 1: return False
         node = nexts[0]
-    if getattr(node, '_saved_reduction', 0) == _MEAN: return len(node._saved_self) == n  # of a loss function
-    shapes = [shape_given(*o) for o in node.next_functions if o[0] is not None]
-    return node.name().startswith(_REDUCE) and any(o is not None and o[:1] == (n,) for o in shapes)
+    return _adds_up(node, n)
 
 def averaged(
     loss,  # tensor with its graph
