@@ -350,7 +350,7 @@ binary_cross_entropy_with_logits'''.split()}
 
 class LossPartsCB(Callback):
     "Takes the first losses of a run apart"
-    keeps = 'found', 'n', 'cosines'
+    keeps, makes = ('found', 'n', 'cosines'), (LossPart, Term)
     def __init__(self): self.found, self.n, self.cosines = {}, 0, {}
     def after_loss(self, learn):
         if not learn.training or self.n >= TAKEN_APART: return

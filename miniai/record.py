@@ -45,7 +45,7 @@ from miniai.run import (
     Structure,
 )
 from .run import LOSSES, about_input, about_outputs, about_rows, about_targets, loss_kind
-from .skill import Tally
+from .skill import Exchanged, Tally
 from .updates import EARLY, UpdateRecord, looks_new, usual_size, weight_tensors
 _all_ = ['EARLY', 'UpdateRecord', 'looks_new', 'usual_size', 'weight_tensors']  # from here, too
 
@@ -380,6 +380,7 @@ _ENOUGH = 4096  # training samples of an epoch that are all counted
 
 class EpochRecord(Callback):
     "What the epochs give"
+    makes = Exchanged
     keeps = ('looks', 'batches', 'tallies', 'ends', 'valid_losses', 'valid_inputs', 'metrics', 'codes',
              '_valid', '_tally', '_over', '_n')
 
