@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from .core import ModelRef, device_of, is_sharded, length, patch, random_states, set_random_states, write_whole
 from .world import from_all, is_main, world
 from .data import TensorLoader
+from .errors import refuse_words
 from .files import Writer, checkpoints, made, newest, number_of, own_folder
 from .files import read_checkpoint, read_header, read_tensors, write_checkpoint
 from .logs import Monitor
@@ -124,7 +125,9 @@ class CheckpointCB(Callback):
         overwrite=False,       # True: checkpoints of another run that the folder holds are deleted
         monitor=None,          # name of a metric, as 'loss': the weights of its best epoch are in best.ckpt
         mode=None,             # 'min' or 'max': which is better; None: told from the metric, or from its name
+        **others,              # words of earlier days or of another library, which are refused with ours
     ):
+        refuse_words('CheckpointCB', others)
         for nm, v in dict(every_n_batches=every_n_batches, every_n_epochs=every_n_epochs).items():
             if v is not None: _check_count(nm, v)
         _check_count('keep', keep)

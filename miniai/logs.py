@@ -12,6 +12,7 @@ from numbers import Integral, Real
 import torch
 from pathlib import Path
 from .core import ModelRef, patch, write_whole
+from .errors import refuse_words
 from .learner import ORDER, Callback, CancelFitException
 from .world import is_main
 
@@ -221,7 +222,9 @@ class EarlyStopCB(RowCB):
         mode=None,       # 'min' or 'max': which is better; None: told from the metric, or from its name
         min_delta=0.,    # by more than this has it to be better, 0 or more
         restore_best=False,  # True: after the fit the model has the weights of its best epoch
+        **others,        # words of earlier days or of another library, which are refused with ours
     ):
+        refuse_words('EarlyStopCB', others)
         if not isinstance(patience, Integral) or patience < 1:
             raise ValueError(f'patience={patience!r}: the metric may get no better for 1 epoch or more')
         if not isinstance(min_delta, Real) or not min_delta >= 0:
