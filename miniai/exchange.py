@@ -204,6 +204,13 @@ def falls_without_end(self:LossRecorder,
 _LARGER, _GROWS = (100, 1000, 10_000), 5  # times the outputs; the loss at least, for ten times larger ones
 
 @patch
+def compared(self:LossRecorder)->list:
+    "What the calls take that was there before the outputs: targets, weights, masks"
+    made = {id(t) for c in self.calls for t in tensors_of(c.out)} | {id(t) for t in self.outs}
+    given = [t for c in self.calls for t in tensors_of((c.args, c.kwargs))]
+    return [*{id(t): t for t in given if id(t) not in made and not t.requires_grad}.values()]
+
+@patch
 def softmax_over_samples(self:LossRecorder)->tuple:
     "The shape of an output that the loss takes a softmax of along its samples; () if it takes none"
     sizes = {o.shape for o in self.outs if o.ndim == 2}

@@ -16,6 +16,7 @@ from .exchange import LossRecorder, is_asked
 from .learner import Callback, TrainCB, TrainLearner
 from .listen import LOSS_NAMES
 from .run import LOSSES, LossCalls, loss_kind
+from .turned import Turned, TurnRecord
 
 # %% ../nbs/diagnosis/loss_calls.ipynb #1c000008
 def by_name(
@@ -35,6 +36,7 @@ class LossCallRecord:
         self.fed, self.asked, self.kl_mean, self.over_samples, self.logits = {}, {}, 0, (), {}
         self.ctc, self.n_ctc, self.squares, self.falls = (0., 0.), 0, deque(maxlen=MOST_SQUARES), []
         self.sizes = Scalars()  # of the outputs that a loss was computed from
+        self.turns = TurnRecord()
 
     def note(self,
         f, args, kwargs,  # a loss function, and what it is called with
@@ -102,7 +104,7 @@ class LossCallRecord:
         falls = sum(self.falls), len(self.falls)
         logits = {nm: self._range_of(*o) for nm, o in self.logits.items()}
         known = self._only_target(), self.ctc, self.kl_mean, itself, self.over_samples
-        return LossCalls(fed, *known, logits, falls, self._growth())
+        return LossCalls(fed, *known, logits, falls, self._growth(), self.turns.found())
 
     def _growth(self):
         sizes = self.sizes.tensor()
@@ -135,7 +137,7 @@ def has_custom_loss(
 
 class LossListener(Callback):
     "Hears what the loss of a Learner calls, and asks a custom step with the outputs of other samples"
-    keeps = 'record',
+    keeps, makes = ('record',), Turned
     def __init__(self,
         looks,   # `Looks`: which batches are looked at
         tell,    # function that is called with `Exchanged`, where a custom step was asked
@@ -158,6 +160,7 @@ class LossListener(Callback):
         by = learn.loss_func
         settings = dict(reduction=by.reduction) if isinstance(by, nn.Module) else getattr(by, 'keywords', {})
         self.record.note(f, (preds, y), settings, self.looks.n)
+        self.record.turns.update(learn.inputs, learn.targets)
 
     def after_loss(self, learn):
         if self.recorder is None: return
@@ -166,6 +169,7 @@ class LossListener(Callback):
             is_loss = getattr(c.f, '__name__', '') in LOSS_NAMES
             if is_loss: self.record.note(c.f, c.args, c.kwargs, self.looks.n)
         self.record.note_recorded(self.recorder, learn.loss)
+        self.record.turns.update(learn.inputs, (*learn.targets, *self.recorder.compared()))
         asked = self.recorder.exchanged(learn.loss) if has_custom_step(learn) else None
         if asked is not None: self.tell(asked)
         self.cleanup_batch(learn)  # nothing is held in the backward pass

@@ -335,6 +335,7 @@ class LossCalls:
     logits: dict = field(default_factory=dict)  # loss function: (lowest, highest, later highest, classes)
     falls: tuple = (0, 0)  # losses that fall for ever the larger the outputs are, of those that were asked
     growth: float = 1.  # of the outputs since then, times their size at first
+    turned_targets: tuple = ()  # `Turned`: how some targets are turned against their images, and their share
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00092
 @dataclass

@@ -208,8 +208,11 @@ def _note_batch(self:Follower, b):
 
 @patch
 def _ask_loss(self:Follower, root):
-    if not self.learn.plain: self.record.listener.record.note_recorded(self.recorder, root)
-    asked = None if self.learn.plain else self.recorder.exchanged(root)
+    learn, record = self.learn, self.record.listener.record
+    if not learn.plain: record.note_recorded(self.recorder, root)
+    if self.recorder.calls or self.record.looks.due():
+        record.turns.update(learn.inputs, (*learn.targets, *self.recorder.compared()))
+    asked = None if learn.plain else self.recorder.exchanged(root)
     if asked is not None: self.record.epochs.note_exchanged(asked)
     self.recorder.end()
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TOO_WIDE', 'TOO_NARROW', 'FAR_FROM_ZERO', 'WIDEST_COLUMN', 'MOSTLY_ZEROS', 'TOO_LARGE', 'DEVIATIONS', 'EXCESS',
            'MIN_BATCHES', 'MIN_LABELS', 'unnormalised_input', 'input_curve', 'unnormalised_targets', 'target_curve',
-           'placeholders', 'same_samples', 'unshuffled', 'chi_square', 'label_curve']
+           'placeholders', 'same_samples', 'turned_targets', 'unshuffled', 'chi_square', 'label_curve']
 
 # %% ../../nbs/diagnosis/rules/data.ipynb #12d00004
 import math
@@ -163,6 +163,23 @@ def _same_noise(run):
     cause = 'the noise is drawn in the shape of one sample, and broadcasts over the batch'
     advice = 'draw it for each sample: torch.randn_like of the mean, or torch.randn(len(x), …)'
     return Finding(0, seen, None, float(met[0]), loss_curve(run), cause=cause, advice=advice)
+
+# %% ../../nbs/diagnosis/rules/data.ipynb #d5e00722
+@rule(
+    'turned_targets',
+    'critical',
+    'images are flipped or turned without their targets; or rows and columns are exchanged in the targets',
+    'apply each random transform to both, as a function of the pair; index as target[row, column], [y, x]',
+    fact=True,
+    stage='data',
+    when='in a tenth of the samples or more, a target with a place for each place of its image is much better '
+         'explained by the image when it is mirrored or turned; a warning where the model learns',
+)
+def turned_targets(run):
+    if not (found := run.loss_calls.turned_targets): return
+    seen = f'the targets of {found.share:.0%} of {found.n} samples fit their images when they are taken to be '
+    seen += f'{" or ".join(found.ways)}, and not as they are'
+    yield Finding(0, seen, None, found.share, loss_curve(run), milder('critical', run.learns))
 
 # %% ../../nbs/diagnosis/rules/data.ipynb #d5e006bc
 DEVIATIONS = 10                 # standard deviations of chi-square above its mean, far beyond chance
