@@ -445,12 +445,16 @@ def part(
 ) -> Epochs:
     "What was gathered, as arrays"
     skills = [(n, training, t.skill(loss_func)) for n, training, t in self.tallies]
+    skill = [(n, o) for n, training, o in skills if training and o]
+    exchanged = any(t.losses for *_, t in self.tallies) and skill and skill[-1][1].by_loss
+    # a custom step takes what it is given in its own way: hits of the validation are no measure of it
+    comparable = [o for o in skills if o[2] and (o[2].by_loss or not exchanged)]
     return Epochs(
         self.ends,
         np.array([float(v) for _, v in self.valid_losses]),
         np.array([n for n, _ in self.valid_losses]),
-        skill=[(n, o) for n, training, o in skills if training and o],
-        valid_skill=[(n, o) for n, training, o in skills if not training and o],
+        skill=skill,
+        valid_skill=[(n, o) for n, training, o in comparable if not training],
         valid_inputs=INPUTS.table(self.valid_inputs.array(len(INPUTS))),
         metrics=self.metrics,
         codes=self.codes.apart(),

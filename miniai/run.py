@@ -336,6 +336,7 @@ class LossCalls:
     falls: tuple = (0, 0)  # losses that fall for ever the larger the outputs are, of those that were asked
     growth: float = 1.  # of the outputs since then, times their size at first
     turned_targets: tuple = ()  # `Turned`: how some targets are turned against their images, and their share
+    cosines: tuple = ()  # how large logits can get that are cosines, and so many for each sample
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00092
 @dataclass

@@ -358,11 +358,22 @@ def output_mismatch(run):
                 0, reason.evidence, curve=loss_curve(run), cause=reason.cause, advice=reason.advice
             )
             return
+    for evidence, cause, advice in _given_otherwise(run):
+        yield Finding(0, evidence, curve=loss_curve(run), cause=cause, advice=advice)
+        return
+
+def _given_otherwise(run):
+    "Loss functions that are given something else than they want"
     for nm in _WANT_LOGARITHMS:
         if given := run.loss_calls.fed.get(nm):
             cause = f'{nm} wants log-probabilities as its first argument'
-            advice = 'log_softmax over the classes at the end of the model'
-            yield Finding(0, f'{nm} is given {given}', curve=loss_curve(run), cause=cause, advice=advice)
-            return
+            yield f'{nm} is given {given}', cause, 'log_softmax over the classes at the end of the model'
+    scale, n = run.loss_calls.cosines or (math.inf, 2)
+    if (least := _least(n, 2*scale)) > _FLAT*math.log(n):
+        seen = f'the logits are cosines times {scale:.2g}: whatever is learnt, cross_entropy of {n} of them is '
+        seen += f'{least:.3g} at the least, and {math.log(n):.3g} if nothing is known'
+        yield seen, _SCALED_DOWN, 'divide cosines by a temperature (0.05 to 0.5), or multiply by its inverse'
 
 _WANT_LOGARITHMS = 'nll_loss', 'kl_div'
+_FLAT = .7  # of the loss of somebody who knows nothing: a temperature of 1 for hundreds of columns
+_SCALED_DOWN = 'cosines are multiplied by a temperature, or divided by a scale, and lie too close together'
