@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ROUNDING', 'MOST_PLACES', 'still', 'Replay', 'replaced', 'places_moved', 'others_moved', 'relates', 'other_samples',
            'differs', 'place_in_batch', 'places_of', 'moved_places', 'found_in', 'target_among', 'inputs_unused',
-           'columns_unchanged', 'graphs_without_edges', 'linear_again', 'gradient_cuts']
+           'columns_unchanged', 'graphs_without_edges', 'linear_again', 'gradient_cuts', 'steps_from_one_state']
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0004
 import inspect, math
@@ -472,3 +472,37 @@ def gradient_cuts(
     replay.out = None
     def changes(x, y): return y is not None and x.shape == y.shape and not torch.equal(x, y)
     return [nm for nm, x in cut.items() if changes(x, after.get(nm))]
+
+# %% ../nbs/looking/05_dependence.ipynb #de9e0131
+_STEPS = 3  # in a row, so that they are no pair
+
+def _is_step(m, x):
+    "Whether a recurrent layer is given one step of a sequence"
+    if isinstance(m, nn.RNNCellBase): return True
+    return isinstance(m, nn.RNNBase) and x.ndim > 1 and x.shape[1 if m.batch_first and x.ndim > 2 else 0] == 1
+
+def steps_from_one_state(
+    replay,  # `Replay`
+)->tuple:
+    "(name of a recurrent layer, steps), all of which it begins with the same hidden state; () if there is none"
+    given, handles = {}, []
+    def note(nm):
+        def f(m, args, kwargs):
+            x, *state = tensors_of((args, kwargs.get('hx')))
+            if _is_step(m, x): given.setdefault(nm, []).append((x.clone(), state[0].clone() if state else None))
+        return f
+    for nm, m in replay.model.named_modules():
+        recurrent = isinstance(m, (nn.RNNBase, nn.RNNCellBase))
+        if recurrent: handles.append(m.register_forward_pre_hook(note(nm), with_kwargs=True))
+    try:
+        if handles: replay()
+    finally:
+        for h in handles: h.remove()
+    return next(((nm, len(o)) for nm, o in given.items() if _begin_alike(o)), ())
+
+def _begin_alike(steps):
+    "Whether steps have other inputs, and one hidden state that holds something"
+    (x, state), *others = steps
+    if len(steps) < _STEPS or state is None or not state.any(): return False
+    def same(a, b): return b is not None and a.shape == b.shape and torch.equal(a, b)
+    return all(same(state, s) for _, s in others) and not all(same(x, o) for o, _ in others)

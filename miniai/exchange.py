@@ -14,7 +14,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode, get_overridable_functions
 from torch.overrides import _get_current_function_mode_stack as modes, _pop_mode, _push_mode
 from .core import keep_random, map_nested, patch, random_states, set_random_states, tensors_of
-from .listen import ATTENTION
+from .listen import ATTENTION, Draws
 from .skill import Exchanged
 
 # %% ../nbs/diagnosis/exchange.ipynb #ec500009
@@ -202,6 +202,13 @@ def falls_without_end(self:LossRecorder,
     return larger[0] < min(0, one) and all(map(falls, larger, larger[1:]))
 
 _LARGER, _GROWS = (100, 1000, 10_000), 5  # times the outputs; the loss at least, for ten times larger ones
+
+@patch
+def draws(self:LossRecorder)->list:
+    "The shapes of samples without a gradient that a layer takes, as of a decoder that is called by itself"
+    heard = Draws()
+    for c in self.calls: heard.after(getattr(c.f, '__name__', ''), c.args, c.kwargs, c.out)
+    return heard.found
 
 @patch
 def compared(self:LossRecorder)->list:

@@ -67,7 +67,7 @@ class LossCallRecord:
         self.fed, self.asked, self.kl_mean, self.over_samples, self.logits = {}, {}, 0, (), {}
         self.ctc, self.n_ctc, self.squares, self.falls = (0., 0.), 0, deque(maxlen=MOST_SQUARES), []
         self.sizes = Scalars()  # of the outputs that a loss was computed from
-        self.turns = TurnRecord()
+        self.turns, self.drawn = TurnRecord(), ()
         self.scales, self.columns = Scalars(), 0  # of cosines that are logits; so many for each sample
 
     def note(self,
@@ -132,6 +132,7 @@ class LossCallRecord:
         self.over_samples = self.over_samples or recorder.softmax_over_samples()
         sizes = [o.detach().abs().max().float() for o in recorder.outs if o.is_floating_point() and o.numel()]
         if sizes: self.sizes.append(torch.stack(sizes).amax())
+        self.drawn = self.drawn or next(iter(recorder.draws()), ())
         falls = recorder.falls_without_end(loss) if len(self.falls) < FEW_CALLS else None
         if falls is not None: self.falls.append(falls)
 

@@ -646,7 +646,12 @@ def _run(self:DiagnoseCB, batches, updates, loss_func):
         self.bounded.part(),
         epochs,
         replace(self.setup, per_channel=per_channel, **asked),
-        structure=Structure(noise=self.reshapes.noise, **self.structure.found, **self.parts_of_loss.found),
+        structure=Structure(
+            noise=self.reshapes.noise,
+            drawn=self.reshapes.drawn or self.listener.record.drawn,
+            **self.structure.found,
+            **self.parts_of_loss.found,
+        ),
         loss_calls=self.listener.record.part(),
         out_of_sync=self.out_of_sync,
     )

@@ -320,6 +320,8 @@ class Calls:
     untrained: tuple = ()  # watched models that no gradient reaches, beside others
     guessing: tuple = ()  # those whose answers have no more to do with the labels than chance gives
     two_scales: tuple = ()  # (model, (mean, std) of its input) of two that get the same samples otherwise
+    allied: tuple = ()  # (generator, discriminator, batches), whose losses push answers in one direction
+    out_of_range: tuple = ()  # (generator, discriminator): it gives -1 to 1, and nothing else is below 0
     unused_outputs: tuple = ()  # outputs of one number for each sample, or one, that no loss depends on
     flattened: tuple = ()  # shape of words, and that in whose order they are flattened as targets
 
@@ -371,6 +373,8 @@ class Structure:
     averaged: tuple = ()  # shape of numbers, one for each sample, that a mean over samples is multiplied with
     opposed: tuple = ()  # two terms of the loss, and the cosine of their gradients, if it is negative
     noise: tuple = ()  # shape of normal random numbers that all samples share, and of what they meet
+    drawn: tuple = ()  # shape of a sample without a gradient, around a mean with one, that a layer takes
+    hidden: tuple = ()  # (recurrent layer, steps in a forward pass), all of which begin with the same hidden state
     drops: bool = False  # whether a dropout drops something in evaluation mode
     cuts: tuple = ()  # layers whose input depends on weights that train, though no gradient goes back
 

@@ -11,7 +11,7 @@ from itertools import product
 import torch
 from torch import nn
 from .core import main_tensor, tensors_of
-from .dependence import (Replay, columns_unchanged, differs, found_in, gradient_cuts, graphs_without_edges,
+from .dependence import (Replay, columns_unchanged, differs, found_in, gradient_cuts, graphs_without_edges, steps_from_one_state,
                                inputs_unused, linear_again, moved_places, other_samples, place_in_batch,
                                places_of, still, target_among)
 from .hooks import is_compiled
@@ -284,6 +284,7 @@ def _of_one(replay, targets, loss_func):
     res.update(_of_inputs(replay, targets, loss_func))
     name = type(replay.model).__name__
     if cuts := gradient_cuts(replay): res['cuts'] = tuple(f'{name}.{nm}' for nm in cuts)
+    if (steps := steps_from_one_state(replay)): res['hidden'] = f'{name}.{steps[0]}', steps[1]
     return res
 
 def _of_padding(replay, targets, loss_func):

@@ -72,6 +72,7 @@ class Follower:
         "The loop is over"
         for f in (self.close, self.settle, self.leave): f()
         self.learn.model = self.whole
+        self.calls.adversaries.forget()
 
     def owns(self, opt): return any(id(p) in self.params for g in opt.param_groups for p in g['params'])
 
@@ -139,8 +140,12 @@ def forward_ended(self:Follower, m, args, kwargs, out):
     if self.open is None or self.in_backward: return
     self.open.outs.append(out)
     self._record_loss(out)
+    if isinstance(self.whole, _Several): self.calls.adversaries.note(self.calls.n, self._name(m), args, out)
     if self.grad and id(m) in self.trained: self.open.note_without_graph(out)
     self.learn.callback('end_of_forward')
+
+@patch
+def _name(self:Follower, m): return next((nm for nm, o in self.whole.items() if o is m), type(m).__name__)
 
 @patch
 def _record_loss(self:Follower, out):

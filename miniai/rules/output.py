@@ -368,6 +368,10 @@ def _given_otherwise(run):
         if given := run.loss_calls.fed.get(nm):
             cause = f'{nm} wants log-probabilities as its first argument'
             yield f'{nm} is given {given}', cause, 'log_softmax over the classes at the end of the model'
+    if run.calls.out_of_range:
+        maker, judge = run.calls.out_of_range
+        seen = f'{maker} ends in a tanh, which gives -1 to 1, and the other samples that {judge} is given are '
+        yield f'{seen}never below 0', _NOT_RESCALED, 'scale the data: 2*x - 1; or end the generator in a sigmoid'
     scale, n = run.loss_calls.cosines or (math.inf, 2)
     if (least := _least(n, 2*scale)) > _FLAT*math.log(n):
         seen = f'the logits are cosines times {scale:.2g}: whatever is learnt, cross_entropy of {n} of them is '
@@ -376,4 +380,5 @@ def _given_otherwise(run):
 
 _WANT_LOGARITHMS = 'nll_loss', 'kl_div'
 _FLAT = .7  # of the loss of somebody who knows nothing: a temperature of 1 for hundreds of columns
+_NOT_RESCALED = 'the real samples were left in 0 to 1'
 _SCALED_DOWN = 'cosines are multiplied by a temperature, or divided by a scale, and lie too close together'

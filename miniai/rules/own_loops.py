@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['zeroed_before_step', 'stale_steps', 'several_steps', 'optimizer_recreated', 'validation_mode', 'validation_trains',
            'clipped_after_step', 'clipped_while_scaled', 'graphs_kept', 'same_batch', 'seed_reset', 'other_loss',
-           'not_copied', 'same_views', 'leak']
+           'not_copied', 'same_views', 'no_adversary', 'leak']
 
 # %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070004
 import numpy as np
@@ -256,6 +256,24 @@ def same_views(run):
     seen = (f'in {n} of {of} batches the model was called twice with the same inputs, and the loss '
             'compares the outputs')
     yield Finding(0, seen, None, n/of, loss_curve(run))
+
+# %% ../../nbs/diagnosis/rules/own_loops.ipynb #010700a1
+@rule(
+    'no_adversary',
+    'critical',
+    'the sign of the generator\'s loss is lost, or it wants its samples to be recognised',
+    'the generator wants the answer for real samples: -D(fake).mean(), or the label 1',
+    fact=True,
+    stage='backward',
+    when='the losses of a generator and of its discriminator push the answers to generated samples in one '
+         'direction',
+)
+def no_adversary(run):
+    if not run.calls.allied: return
+    maker, judge, n = run.calls.allied
+    seen = f'in {n} batches the losses of {maker} and of {judge} have pushed in one direction what {judge} '
+    seen += f'says of what {maker} makes'
+    yield Finding(0, seen, None, float(n), loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070046
 @rule(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['mixed_samples', 'target_seen', 'shifted_twice', 'order_unknown', 'padding_counted', 'padding_seen', 'context_unused',
            'unused_input', 'unused_output', 'unpaired', 'unchanged', 'no_activation', 'no_edges', 'overwritten',
-           'gradient_cut']
+           'gradient_cut', 'state_not_carried']
 
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0004
 from ..findings import Finding, milder, rule
@@ -330,6 +330,30 @@ def gradient_cut(run):
         seen = f'in {run.calls.cut_terms} batches a part of the loss is a number without a graph: '
         seen += 'it comes from an output that was detached, and trains nothing'
         yield Finding(0, seen, None, float(run.calls.cut_terms), loss_curve(run), advice=_ATTACHED)
+    if run.structure.drawn and not cuts: yield _of_draws(run)
     if not cuts: return
     seen = f'what {", ".join(cuts[:2])} gets depends on weights that train, and no gradient goes back there'
     yield Finding(0, seen, cuts[0], float(len(cuts)), loss_curve(run))
+
+def _of_draws(run):
+    seen = f'a sample of shape {run.structure.drawn}, drawn around a mean that the model computes, has no '
+    seen += 'gradient, and goes into a layer'
+    advice = 'rsample() in place of sample(): the mean, plus the standard deviation times random numbers'
+    return Finding(0, seen, None, 1., loss_curve(run), advice=advice)
+
+# %% ../../nbs/diagnosis/rules/structure.ipynb #570c0071
+@rule(
+    'state_not_carried',
+    'critical',
+    'the new hidden state is thrown away, as in out, _ = rnn(x, hidden)',
+    'give it to the next step: out, hidden = rnn(x, hidden)',
+    fact=True,
+    stage='forward',
+    when='a recurrent layer is called three times or more in a forward pass, a step each, and always with the '
+         'same hidden state, which is not zero',
+)
+def state_not_carried(run):
+    if not run.structure.hidden: return
+    layer, n = run.structure.hidden
+    seen = f'{layer} is called for {n} steps, and begins each of them with the same hidden state'
+    yield Finding(0, seen, layer, float(n), loss_curve(run))
