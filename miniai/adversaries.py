@@ -8,7 +8,7 @@ __all__ = ['FEW', 'FIRST', 'OFTEN', 'AdversaryRecord', 'allied', 'out_of_range']
 # %% ../nbs/diagnosis/adversaries.ipynb #ad000004
 from collections import deque
 import torch
-from .core import Scalars, main_tensor
+from .core import Scalars, main_tensor, tensors_of
 
 # %% ../nbs/diagnosis/adversaries.ipynb #ad000007
 FEW, FIRST, OFTEN = 5, 50, 7  # gradients, with fewer nothing is told; batches that are looked at, then one in so many
@@ -30,20 +30,23 @@ class AdversaryRecord:
     ):
         "A model was called"
         if not (n < FIRST or n % OFTEN == 0): return
-        x, y = main_tensor(args), main_tensor(out)
-        if x is None or y is None or not y.is_floating_point() or y.layout is not torch.strided: return
-        maker = self._maker(x)
+        given, y = tensors_of(args), main_tensor(out)
+        if not given or y is None or not y.is_floating_point() or y.layout is not torch.strided: return
+        maker, learns = next(filter(None, map(self._maker, given)), None), any(x.requires_grad for x in given)
         if getattr(y.grad_fn, 'name', str)() == 'TanhBackward0': self.bounded.add(name)
         self.made.append((name, y.detach()))
         if y.ndim > 1 and y.shape[1] != 1: return  # an answer is one number, for a sample or for each place
-        if maker is None and not x.requires_grad: self.lows.setdefault(name, Scalars()).append(x.detach().min())
-        elif maker not in (None, name) and y.requires_grad: self._follow((maker, name, x.requires_grad), y)
+        if maker is None and not learns: self._note_low(name, given)
+        elif maker not in (None, name) and y.requires_grad: self._follow((maker, name, learns), y)
 
     def _maker(self, x):
-        "The model that has given a tensor"
+        "The model that has given a tensor, or a part of its columns"
         if x.layout is not torch.strided or not x.numel(): return None
-        def is_it(t): return t.data_ptr() == x.data_ptr() and t.shape == x.shape
-        return next((nm for nm, t in reversed(self.made) if is_it(t)), None)
+        return next((nm for nm, t in reversed(self.made) if _is_same(x, t) or _is_part(t, x)), None)
+
+    def _note_low(self, name, given):
+        lows = [x.detach().min().float() for x in given if x.is_floating_point() and x.numel()]
+        if lows: self.lows.setdefault(name, Scalars()).append(torch.stack(lows).min())
 
     def _follow(self, key, answers):
         signs = self.pushed.setdefault(key, Scalars())
@@ -53,6 +56,15 @@ class AdversaryRecord:
     def forget(self):
         "The loop is over"
         self.made.clear()
+
+def _is_same(x, t): return t.data_ptr() == x.data_ptr() and t.shape == x.shape
+
+def _is_part(t, x):
+    "Whether x has the columns of t first, or last, beside a condition; on a GPU nobody waits for the answer"
+    if not (x.is_cpu and t.is_cpu and x.ndim == t.ndim > 1): return False
+    (n, k, *size), (m, more, *sizes) = t.shape, x.shape
+    if n != m or size != sizes or not 0 < k < more: return False
+    return torch.equal(x[:, -k:], t) or torch.equal(x[:, :k], t)
 
 # %% ../nbs/diagnosis/adversaries.ipynb #ad000009
 _SURE = .8  # of the mean sign
