@@ -11,11 +11,12 @@ import torch
 from .core import Scalars, main_tensor, tensors_of
 
 # %% ../nbs/diagnosis/adversaries.ipynb #ad000007
-FEW, FIRST, OFTEN = 5, 50, 7  # gradients, with fewer nothing is told; batches that are looked at, then one in so many
+FEW = 5  # gradients: with fewer nothing is told
+FIRST, OFTEN = 50, 7  # batches that are all looked at; then one in so many
 _LAST = 4  # outputs that are remembered
 
 class AdversaryRecord:
-    "Follows what one model makes to another that judges it, and in which direction its losses push the answers"
+    "Follows what one model makes to another that judges it: in which direction do losses push the answers?"
     def __init__(self):
         self.made = deque(maxlen=_LAST)  # (name, output)
         self.pushed = {}  # (maker, judge, whether the maker learns): signs of gradients
@@ -29,13 +30,12 @@ class AdversaryRecord:
         out,      # what it gave
     ):
         "A model was called"
-        if not (n < FIRST or n % OFTEN == 0): return
         given, y = tensors_of(args), main_tensor(out)
-        if not given or y is None or not y.is_floating_point() or y.layout is not torch.strided: return
+        if not given or not _is_plain(y) or not (n < FIRST or n % OFTEN == 0): return
         maker, learns = next(filter(None, map(self._maker, given)), None), any(x.requires_grad for x in given)
         if getattr(y.grad_fn, 'name', str)() == 'TanhBackward0': self.bounded.add(name)
         self.made.append((name, y.detach()))
-        if y.ndim > 1 and y.shape[1] != 1: return  # an answer is one number, for a sample or for each place
+        if y.shape[1:2] not in ((), (1,)): return  # an answer is one number, for a sample or for each place
         if maker is None and not learns: self._note_low(name, given)
         elif maker not in (None, name) and y.requires_grad: self._follow((maker, name, learns), y)
 
@@ -50,13 +50,14 @@ class AdversaryRecord:
 
     def _follow(self, key, answers):
         signs = self.pushed.setdefault(key, Scalars())
-        def note(grad): signs.append(grad.detach().sum().sign())  # and returns nothing, so that nothing changes
+        def note(grad): signs.append(grad.detach().sum().sign())  # and returns nothing: nothing changes
         answers.register_hook(note)
 
     def forget(self):
         "The loop is over"
         self.made.clear()
 
+def _is_plain(t): return t is not None and t.is_floating_point() and t.layout is torch.strided
 def _is_same(x, t): return t.data_ptr() == x.data_ptr() and t.shape == x.shape
 
 def _is_part(t, x):
@@ -91,6 +92,6 @@ def out_of_range(
 )->tuple:
     "(maker, judge) if the maker gives -1 to 1, and the judge is given nothing below 0 but by it; else ()"
     for maker, judge, _ in record.pushed:
-        lows = record.lows.get(judge, ())
-        if maker in record.bounded and len(lows) >= FEW and float(lows.tensor().min()) >= 0: return maker, judge
+        lows, known = record.lows.get(judge, ()), maker in record.bounded
+        if known and len(lows) >= FEW and float(lows.tensor().min()) >= 0: return maker, judge
     return ()

@@ -484,12 +484,13 @@ def _is_step(m, x):
 def steps_from_one_state(
     replay,  # `Replay`
 )->tuple:
-    "(name of a recurrent layer, steps), all of which it begins with the same hidden state; () if there is none"
+    "(name of a recurrent layer, steps) that all begin with the same hidden state; () if there is none"
     given, handles = {}, []
     def note(nm):
         def f(m, args, kwargs):
             x, *state = tensors_of((args, kwargs.get('hx')))
-            if _is_step(m, x): given.setdefault(nm, []).append((x.clone(), state[0].clone() if state else None))
+            before = state[0].clone() if state else None
+            if _is_step(m, x): given.setdefault(nm, []).append((x.clone(), before))
         return f
     for nm, m in replay.model.named_modules():
         recurrent = isinstance(m, (nn.RNNBase, nn.RNNCellBase))

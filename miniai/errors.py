@@ -74,7 +74,8 @@ _WORDS_ELSEWHERE = _by_word({  # arguments and attributes
     'gradient_clip_val': 'cbs=[ClipGradCB(…)]', 'accumulate_grad_batches': 'cbs=[GradAccumCB(…)]',
     'train': 'fit', 'validate test': 'evaluate', 'export': 'save', 'compile': 'cbs=[CompileCB()]',
     'recorder history': 'learn.metrics.rows', 'fine_tune': 'freeze(), fit, unfreeze(), fit',
-    'freeze_to': 'freeze(names)', 'best metric': "monitor='loss', an argument of CheckpointCB and EarlyStopCB",
+    'freeze_to': 'freeze(names)',
+    'best metric': "monitor='loss', an argument of CheckpointCB and EarlyStopCB",
     'predict_proba': 'get_preds(x).softmax(1)', 'show_results': 'get_preds, and show_images or show_worst'})
 
 def ours(

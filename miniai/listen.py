@@ -168,19 +168,20 @@ class Draws:
     def __init__(self): self.found, self._cut, self._drawn = [], {}, {}
     def after(self, name, args, kwargs, out):
         if not isinstance(out, torch.Tensor) or not out.is_floating_point(): return
-        taken = name in self.LAYERS and out.requires_grad and id(args[0]) in self._drawn
-        if taken: self.found.append(tuple(args[0].shape))
         given = [o for o in (*args, *kwargs.values()) if isinstance(o, torch.Tensor)]
-        lost = any(o.grad_fn is not None for o in given) and out.grad_fn is None  # as within no_grad
+        self._note_layer(name, given, out)
+        from_model = self._any(given, self._cut) or any(o.grad_fn is not None for o in given)
         # `normal` keeps the graph of its mean, but its gradient is 0
-        known = any(o.grad_fn is not None or id(o) in self._cut for o in given)
-        if name == 'normal' and known: self._drawn[id(out)] = out
-        elif any(id(o) in self._drawn for o in given): self._drawn[id(out)] = out
-        elif lost or any(id(o) in self._cut for o in given) and out.grad_fn is None: self._cut[id(out)] = out
+        if name == 'normal' and from_model or self._any(given, self._drawn): self._drawn[id(out)] = out
+        elif from_model and out.grad_fn is None: self._cut[id(out)] = out  # as within no_grad
+    def _any(self, given, known): return any(id(o) in known for o in given)
+    def _note_layer(self, name, given, out):
+        taken = name in self.LAYERS and out.requires_grad and id(given[0]) in self._drawn
+        if taken: self.found.append(tuple(given[0].shape))
 
 # %% ../nbs/looking/04_listen.ipynb #518fa6ac
 class Functions(TorchFunctionMode):
-    "Records dropouts that drop, what made tensors bounded, shapes that meet, losses, masks, linear pairs, draws"
+    "Records dropouts that drop, what made tensors bounded, shapes that meet, losses, masks, draws"
     def __init__(self):
         super().__init__()
         self._drops, self._makers = _Drops(), _Makers()

@@ -26,7 +26,8 @@ def cosine_scale(
     "How large logits can get that are products of vectors of one length; NaN for other products, or None"
     if logits.ndim != 2 or logits.grad_fn is None: return None
     shapes = tuple(logits.shape), tuple(logits.shape[::-1])
-    found = [o for o in nodes_of(logits, most=_NEAR) if o.name() == 'MmBackward0' and shape_given(o) in shapes]
+    def is_product(o): return o.name() == 'MmBackward0' and shape_given(o) in shapes
+    found = [o for o in nodes_of(logits, most=_NEAR) if is_product(o)]
     try: factors = [(o._saved_self, o._saved_mat2) for o in found[:1]]
     except RuntimeError: return None  # changed in place since
     if not factors or None in factors[0]: return None

@@ -444,21 +444,27 @@ def part(
     loss_func=None,  # of custom losses, whether they prefer the right targets (`permutation_test`)
 ) -> Epochs:
     "What was gathered, as arrays"
-    skills = [(n, training, t.skill(loss_func)) for n, training, t in self.tallies]
-    skill = [(n, o) for n, training, o in skills if training and o]
-    exchanged = any(t.losses for *_, t in self.tallies) and skill and skill[-1][1].by_loss
-    # a custom step takes what it is given in its own way: hits of the validation are no measure of it
-    comparable = [o for o in skills if o[2] and (o[2].by_loss or not exchanged)]
+    skill, valid_skill = self._skills(loss_func)
     return Epochs(
         self.ends,
         np.array([float(v) for _, v in self.valid_losses]),
         np.array([n for n, _ in self.valid_losses]),
         skill=skill,
-        valid_skill=[(n, o) for n, training, o in comparable if not training],
+        valid_skill=valid_skill,
         valid_inputs=INPUTS.table(self.valid_inputs.array(len(INPUTS))),
         metrics=self.metrics,
         codes=self.codes.apart(),
     )
+
+@patch
+def _skills(self:EpochRecord, loss_func):
+    "Of the training epochs, and of those validations that can be compared with them"
+    found = [(n, training, t.skill(loss_func)) for n, training, t in self.tallies]
+    trained, valid = ([(n, o) for n, training, o in found if training == part and o] for part in (True, False))
+    asked = any(t.losses for *_, t in self.tallies)
+    if not (asked and trained and trained[-1][1].by_loss): return trained, valid
+    # a custom step takes a batch in its own way: hits of the validation are no measure of it
+    return trained, [(n, o) for n, o in valid if o.by_loss]
 
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003d0
 _ADAPTIVE = tuple(getattr(torch.optim, o) for o in 'Adam Adamax NAdam RAdam AdamW RMSprop Adagrad'.split())

@@ -374,7 +374,7 @@ class Structure:
     opposed: tuple = ()  # two terms of the loss, and the cosine of their gradients, if it is negative
     noise: tuple = ()  # shape of normal random numbers that all samples share, and of what they meet
     drawn: tuple = ()  # shape of a sample without a gradient, around a mean with one, that a layer takes
-    hidden: tuple = ()  # (recurrent layer, steps in a forward pass), all of which begin with the same hidden state
+    hidden: tuple = ()  # (recurrent layer, steps of a forward pass) that all begin with the same hidden state
     drops: bool = False  # whether a dropout drops something in evaluation mode
     cuts: tuple = ()  # layers whose input depends on weights that train, though no gradient goes back
 

@@ -11,9 +11,9 @@ from itertools import product
 import torch
 from torch import nn
 from .core import main_tensor, tensors_of
-from .dependence import (Replay, columns_unchanged, differs, found_in, gradient_cuts, graphs_without_edges, steps_from_one_state,
-                               inputs_unused, linear_again, moved_places, other_samples, place_in_batch,
-                               places_of, still, target_among)
+from .dependence import (Replay, columns_unchanged, differs, found_in, gradient_cuts,
+                               graphs_without_edges, inputs_unused, linear_again, moved_places, other_samples,
+                               place_in_batch, places_of, steps_from_one_state, still, target_among)
 from .hooks import is_compiled
 from .learner import Callback
 from .listen import HIDES

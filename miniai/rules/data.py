@@ -172,12 +172,12 @@ def _same_noise(run):
     'apply each random transform to both, as a function of the pair; index as target[row, column], [y, x]',
     fact=True,
     stage='data',
-    when='in a tenth of the samples or more, a target with a place for each place of its image is much better '
-         'explained by the image when it is mirrored or turned; a warning where the model learns',
+    when='in a tenth of the samples or more, a target with a place for each place of its image is much '
+         'better explained by the image when it is mirrored or turned; a warning where the model learns',
 )
 def turned_targets(run):
     if not (found := run.loss_calls.turned_targets): return
-    seen = f'the targets of {found.share:.0%} of {found.n} samples fit their images when they are taken to be '
+    seen = f'the targets of {found.share:.0%} of {found.n} samples fit their images if they are taken to be '
     seen += f'{" or ".join(found.ways)}, and not as they are'
     yield Finding(0, seen, None, found.share, loss_curve(run), milder('critical', run.learns))
 

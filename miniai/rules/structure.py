@@ -349,8 +349,8 @@ def _of_draws(run):
     'give it to the next step: out, hidden = rnn(x, hidden)',
     fact=True,
     stage='forward',
-    when='a recurrent layer is called three times or more in a forward pass, a step each, and always with the '
-         'same hidden state, which is not zero',
+    when='a recurrent layer is called three times or more in a forward pass, a step each, and always with '
+         'the same hidden state, which is not zero',
 )
 def state_not_carried(run):
     if not run.structure.hidden: return
