@@ -138,6 +138,7 @@ def main():
     with get_context('fork').Pool(2) as pool: now = dict(pool.imap_unordered(f, todo, chunksize=1))
     print(len(now), 'runs,', sum('error' in o for o in now.values()), 'of which raise')
     if args.what == 'store':
+        if args.only: now = {**json.loads(gzip.decompress(args.file.read_bytes())), **now}  # renews those alone
         args.file.write_bytes(gzip.compress(json.dumps(now, indent=0, sort_keys=True).encode(), mtime=0))
         return
     found = differences(json.loads(gzip.decompress(args.file.read_bytes())), now)
