@@ -13,7 +13,7 @@ from functools import partial
 from itertools import combinations
 import numpy as np, torch
 from torch import nn
-from .adversaries import AdversaryRecord, allied, out_of_range
+from .adversaries import AdversaryRecord, allied, out_of_range, same_noise
 from .ask import nodes_of, shape_given, views_in
 from .core import batch_size, is_sharded, main_tensor, map_nested, patch, tensors_of
 from .listen import mixes_samples_or_within
@@ -378,7 +378,7 @@ def part(self:CallRecord)->Calls:
     guessing = tuple(nm for nm, o in self.answers.items() if _are_guesses(*o.float()))
     return Calls(valid_trained=trained, kept=kept, same=same, other_loss=looks, leak=leak,
                  same_views=views, guessing=guessing, unused_outputs=self._unused_outputs(),
-                 allied=allied(self.adversaries), out_of_range=out_of_range(self.adversaries),
+                 allied=allied(self.adversaries), out_of_range=out_of_range(self.adversaries), same_noise=same_noise(self.adversaries),
                  same_random=tuple(self.same_random), put_back=epoch if at == self.n and once else None,
                  **noted, **counted)
 

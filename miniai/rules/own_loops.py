@@ -178,9 +178,11 @@ _GRAPHS = 5
     'for xb, yb in loader: …, or make the iterator once, before the loop',
     fact=True,
     stage='settings',
-    when='the inputs are nearly always those of ten batches before, and the loader has more than one batch',
+    when='the inputs are nearly always those of ten batches before, and the loader has more than one batch; '
+         'or a generator gets the very same noise in all batches (a warning)',
 )
 def same_batch(run):
+    if run.calls.same_noise: yield _noise_drawn_once(run)
     same = run.calls.same
     if len(same) >= _LOOKS and same.mean() > _NEARLY:
         seen = f'the inputs were those of the look before in {same.mean():.0%} of {len(same)} looks'
@@ -188,6 +190,12 @@ def same_batch(run):
         yield Finding(0, seen, None, float(same.mean()), loss_curve(run))
 
 _LOOKS, _NEARLY = 4, .9
+
+def _noise_drawn_once(run):
+    maker, n = run.calls.same_noise
+    seen = f'{maker} was given one and the same tensor in all of {n} batches'
+    cause, advice = 'its noise is drawn once, before the loop', 'draw it in each step: z = torch.randn(…)'
+    return Finding(0, seen, None, float(n), loss_curve(run), 'warning', cause, advice)
 
 # %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070061
 @rule(
