@@ -24,11 +24,12 @@ KEPT_VALUES = 100_000  # likewise
 CHANCE = 4  # standard deviations: beyond 4 is no coincidence, beyond 6 isn't in a thousand tests either
 SURE = 6    # likewise
 
-_fields = 'value z n best pred_share label_share labels by_loss'
-class Skill(namedtuple('Skill', _fields, defaults=(math.nan, math.nan, math.nan, None, False))):
+_fields = 'value z n best pred_share label_share labels by_loss alike'
+class Skill(namedtuple('Skill', _fields, defaults=(math.nan, math.nan, math.nan, None, False, ()))):
     """What predictions know: `value`, kappa or the correlation, 1 at best, 0 by chance; `z`, its distance from 0 in standard
     deviations; `n` samples; for classes also `best`, the share of hits if classes were numbered otherwise, and the shares of the class
-    that is predicted, and that comes, most often, and `labels`, how often each came; `by_loss`: from a permutation test"""
+    that is predicted, and that comes, most often, and `labels`, how often each came; `by_loss`: from a permutation test; `alike`: (class, class, hits, mistakes) of pairs that are
+    not told apart, though all others are"""
 
     __slots__ = ()
 
@@ -203,12 +204,30 @@ def _skill_of_classes(c, *counts):
         float(n),
         best,
         **most,
+        alike=_alike(table[:c]) if table is not None else (),
     )
 
 def _variance(preds, labels, n):
     "Of the hits if predictions were shuffled, each class predicted as often"
     both = preds*labels
     return ((both*(n - preds)*(n - labels)).sum() + both.sum()**2 - (both**2).sum())/(n*n*max(n - 1, 1))
+
+def _alike(table):
+    "Pairs of classes of a table (labels, predictions) that are taken for each other as often as recognised"
+    n, both = table.sum(1), table + table.T
+    pairs = [(a, b) for a in range(len(n)) for b in range(a) if _is_mixed_up(table, a, b)]
+    others = [k for k in range(len(n)) if n[k] and not any(k in o for o in pairs)]
+    told_apart = all(table[k, k] > _RECOGNISED*n[k] for k in others)
+    if len(n) < _CLASSES or not told_apart: return ()
+    return tuple((b, a, int(table[a, a] + table[b, b]), int(both[a, b])) for a, b in pairs)
+
+def _is_mixed_up(table, a, b):
+    hits, mistakes, n = table[a, a] + table[b, b], table[a, b] + table[b, a], table[[a, b]].sum(1)
+    if min(n) < _ENOUGH or hits + mistakes < _WITHIN*sum(n): return False
+    return abs(hits - mistakes) < 2*math.sqrt(hits + mistakes)
+
+# of two classes, so that it is no accident; samples of each; their answers that are one of the two; of others
+_CLASSES, _ENOUGH, _WITHIN, _RECOGNISED = 3, 50, .9, .7
 
 # %% ../nbs/diagnosis/04_skill.ipynb #11c00042
 Exchanged = namedtuple('Exchanged', 'right others spread n times')

@@ -7,7 +7,7 @@ __all__ = ['ANOTHER_SPREAD', 'MIN_SAMPLES', 'MANY_SPREADS', 'MOVED', 'FAR', 'ABO
            'NOT_KNOWN', 'WORSE', 'MIN_VALID', 'MUCH_WORSE', 'has_few_samples', 'other_scale', 'other_codes', 'Labels',
            'skill_when_new', 'new_classes', 'lost_classes', 'renumbered', 'hit_share', 'inverted', 'unrelated',
            'other_shares', 'validation_differs', 'validation_curve', 'constant_metric', 'metric_curve', 'overfitting',
-           'skill_gap', 'worst_kept']
+           'skill_gap', 'confused_classes', 'worst_kept']
 
 # %% ../../nbs/diagnosis/rules/validation.ipynb #13200004
 import math
@@ -320,6 +320,22 @@ def _only_surer(run, rise):
     "Whether it is surer of its mistakes, and makes no more of them"
     skills = [o.value for _, o in run.epochs.valid_skill]
     return rise < WORSE and skills and skills[-1] > max(skills) - .02
+
+# %% ../../nbs/diagnosis/rules/validation.ipynb #13200071
+@rule(
+    'confused_classes',
+    'note',
+    'an augmentation turns one into the other, as a flip makes a d of a b; or their labels are mixed up',
+    'look at some samples of both as the model gets them; leave that augmentation out, or change the label with it',
+    unless='not_learning collapsed unshuffled',
+    when='two classes are taken for each other as often as they are recognised, and all others are told '
+         'apart; in the validation, if there is one',
+)
+def confused_classes(run):
+    skill = run.valid_skill or run.last_skill
+    for a, b, hits, mistakes in skill.alike if skill else ():
+        seen = f'of the samples of classes {a} and {b}, {hits} are recognised and {mistakes} taken for the other'
+        yield Finding(0, seen, f'classes {a} and {b}', float(mistakes), loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/validation.ipynb #132000a1
 MUCH_WORSE = 1.2  # times the least validation loss
