@@ -212,10 +212,15 @@ def draws(self:LossRecorder)->list:
 
 @patch
 def compared(self:LossRecorder)->list:
-    "What the calls take that was there before the outputs: targets, weights, masks"
-    made = {id(t) for c in self.calls for t in tensors_of(c.out)} | {id(t) for t in self.outs}
-    given = [t for c in self.calls for t in tensors_of((c.args, c.kwargs))]
-    return [*{id(t): t for t in given if id(t) not in made and not t.requires_grad}.values()]
+    "What meets the outputs, or what is made of them, in arithmetic or a loss: targets, weights, masks"
+    derived, met = {id(t) for t in self.outs}, {}
+    for c in self.calls:
+        given = tensors_of((c.args, c.kwargs))
+        if not any(id(t) in derived for t in given): continue
+        derived |= {id(t) for t in tensors_of(c.out)}
+        if getattr(c.f, '__name__', '') in Draws.LAYERS: continue
+        met.update((id(t), t) for t in given if id(t) not in derived and not t.requires_grad)
+    return [*met.values()]
 
 @patch
 def softmax_over_samples(self:LossRecorder)->tuple:

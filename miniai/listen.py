@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
-from .core import batch_size, map_nested
+from .core import batch_size, map_nested, tensors_of
 from .hooks import is_compiled
 from .learner import Callback, TrainCB, TrainLearner
 
@@ -165,19 +165,25 @@ class _Noise:
 class Draws:
     "Normal draws without a graph, around a mean with one, that a layer takes: their shapes"
     LAYERS = 'linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d'.split()
-    def __init__(self): self.found, self._cut, self._drawn = [], {}, {}
+    LEFT_OUT = 'detach', 'detach_', '__get__'  # a mean that the user has cut off, also as `.data`
+    def __init__(self): self._taken, self._cut, self._drawn, self._scored = [], {}, {}, set()
     def after(self, name, args, kwargs, out):
-        if not isinstance(out, torch.Tensor) or not out.is_floating_point(): return
-        given = [o for o in (*args, *kwargs.values()) if isinstance(o, torch.Tensor)]
-        self._note_layer(name, given, out)
-        from_model = self._any(given, self._cut) or any(o.grad_fn is not None for o in given)
+        if not isinstance(out, torch.Tensor) or not out.is_floating_point() or name in self.LEFT_OUT: return
+        given = tensors_of((args, kwargs))
+        draws = [o for o in given if id(o) in self._drawn]
+        self._note_use(name, given, draws, out)
+        from_model = any(o.grad_fn is not None or id(o) in self._cut for o in given)
         # `normal` keeps the graph of its mean, but its gradient is 0
-        if name == 'normal' and from_model or self._any(given, self._drawn): self._drawn[id(out)] = out
+        if name == 'normal' and from_model: self._drawn[id(out)] = out, id(out)
+        elif draws and out.grad_fn is None: self._drawn[id(out)] = out, self._drawn[id(draws[0])][1]
         elif from_model and out.grad_fn is None: self._cut[id(out)] = out  # as within no_grad
-    def _any(self, given, known): return any(id(o) in known for o in given)
-    def _note_layer(self, name, given, out):
-        taken = name in self.LAYERS and out.requires_grad and id(given[0]) in self._drawn
-        if taken: self.found.append(tuple(given[0].shape))
+    def _note_use(self, name, given, draws, out):
+        for o in draws:
+            first = self._drawn[id(o)][1]
+            if name in self.LAYERS and out.requires_grad and o is given[0]: self._taken.append((first, tuple(o.shape)))
+            if name in ('sub', 'rsub') and out.grad_fn is not None: self._scored.add(first)  # its log-probability
+    @property
+    def found(self): return [shape for first, shape in self._taken if first not in self._scored]
 
 # %% ../nbs/looking/04_listen.ipynb #518fa6ac
 class Functions(TorchFunctionMode):

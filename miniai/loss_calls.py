@@ -24,7 +24,7 @@ def cosine_scale(
     logits,  # (n, columns), with their graph
 )->torch.Tensor:
     "How large logits can get that are products of vectors of one length; NaN for other products, or None"
-    if logits.ndim != 2 or logits.grad_fn is None: return None
+    if logits.ndim != 2 or logits.grad_fn is None or logits.numel() > _MOST_LOGITS: return None
     shapes = tuple(logits.shape), tuple(logits.shape[::-1])
     def is_product(o): return o.name() == 'MmBackward0' and shape_given(o) in shapes
     found = [o for o in nodes_of(logits, most=_NEAR) if is_product(o)]
@@ -49,6 +49,7 @@ def _times(product, logits, bound):
     return torch.where(fits, times, math.nan)
 
 _NEAR, _ALIKE, _MOSTLY = 40, .01, .9  # nodes of the graph; relative difference; of the logits
+_MOST_LOGITS = 4_000_000  # of 2000 samples with each other
 
 # %% ../nbs/diagnosis/loss_calls.ipynb #1c000008
 def by_name(

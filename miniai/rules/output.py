@@ -374,12 +374,12 @@ def _given_otherwise(run):
         yield seen + 'never below 0', _NOT_RESCALED, _RESCALE
     scale, n = run.loss_calls.cosines or (math.inf, 2)
     if (least := _least(n, 2*scale)) > _FLAT*math.log(n):
-        seen = f'the logits are cosines times {scale:.2g}: whatever is learnt, cross_entropy of {n} of them '
-        seen += f'is {least:.3g} at the least, and {math.log(n):.3g} if nothing is known'
+        seen = f'the logits are cosines times {scale:.2g}: so cross_entropy of {n} of them is '
+        seen += f'{least:.3g} at the least, and {math.log(n):.3g} if nothing is known'
         yield seen, _SCALED_DOWN, 'divide cosines by a temperature (0.05 to 0.5), or multiply by its inverse'
 
 _WANT_LOGARITHMS = 'nll_loss', 'kl_div'
-_FLAT = .7  # of the loss of somebody who knows nothing: a temperature of 1 for hundreds of columns
+_FLAT = .8  # of the loss of somebody who knows nothing; a temperature of 1 and 8000 columns have .78
 _NOT_RESCALED = 'the real samples were left in 0 to 1'
 _RESCALE = 'scale the data: 2*x - 1; or end the generator in a sigmoid'
 _SCALED_DOWN = 'cosines are multiplied by a temperature, or divided by a scale, and lie too close together'

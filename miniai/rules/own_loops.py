@@ -179,7 +179,7 @@ _GRAPHS = 5
     fact=True,
     stage='settings',
     when='the inputs are nearly always those of ten batches before, and the loader has more than one batch; '
-         'or a generator gets the very same noise in all batches (a warning)',
+         'or a generator gets the same noise in all batches (a warning)',
 )
 def same_batch(run):
     if run.calls.same_noise: yield _noise_drawn_once(run)
@@ -193,7 +193,7 @@ _LOOKS, _NEARLY = 4, .9
 
 def _noise_drawn_once(run):
     maker, n = run.calls.same_noise
-    seen = f'{maker} was given one and the same tensor in all of {n} batches'
+    seen = f'{maker} was given the same numbers in all of {n} batches'
     cause, advice = 'its noise is drawn once, before the loop', 'draw it in each step: z = torch.randn(…)'
     return Finding(0, seen, None, float(n), loss_curve(run), 'warning', cause, advice)
 

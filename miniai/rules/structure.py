@@ -344,7 +344,7 @@ def _of_draws(run):
 # %% ../../nbs/diagnosis/rules/structure.ipynb #570c0071
 @rule(
     'state_not_carried',
-    'critical',
+    'warning',
     'the new hidden state is thrown away, as in out, _ = rnn(x, hidden)',
     'give it to the next step: out, hidden = rnn(x, hidden)',
     fact=True,
