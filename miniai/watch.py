@@ -215,7 +215,8 @@ def _note_batch(self:Follower, b):
 def _ask_loss(self:Follower, root):
     learn, record = self.learn, self.record.listener.record
     if not learn.plain: record.note_recorded(self.recorder, root)
-    if self.recorder.calls or self.record.looks.due():
+    # which pass belongs to which loss is known from the second batch on
+    if self.calls.n and (self.recorder.calls or self.record.looks.due()):
         record.turns.update(learn.inputs, (*learn.targets, *self.recorder.compared()))
     asked = None if learn.plain else self.recorder.exchanged(root)
     if asked is not None: self.record.epochs.note_exchanged(asked)
