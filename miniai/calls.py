@@ -378,7 +378,7 @@ def part(self:CallRecord)->Calls:
     guessing = tuple(nm for nm, o in self.answers.items() if _are_guesses(*o.float()))
     return Calls(valid_trained=trained, kept=kept, same=same, other_loss=looks, leak=leak,
                  same_views=views, guessing=guessing, unused_outputs=self._unused_outputs(),
-                 allied=allied(self.adversaries), out_of_range=out_of_range(self.adversaries), same_noise=same_noise(self.adversaries),
+                 **{f.__name__: f(self.adversaries) for f in (allied, out_of_range, same_noise)},
                  same_random=tuple(self.same_random), put_back=epoch if at == self.n and once else None,
                  **noted, **counted)
 

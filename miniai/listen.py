@@ -171,19 +171,22 @@ class Draws:
         if not isinstance(out, torch.Tensor) or not out.is_floating_point() or name in self.LEFT_OUT: return
         given = tensors_of((args, kwargs))
         draws = [o for o in given if id(o) in self._drawn]
-        self._note_use(name, given, draws, out)
+        for o in draws: self._note_use(name, o, given[0], out)
         from_model = any(o.grad_fn is not None or id(o) in self._cut for o in given)
         # `normal` keeps the graph of its mean, but its gradient is 0
         if name == 'normal' and from_model: self._drawn[id(out)] = out, id(out)
-        elif draws and out.grad_fn is None: self._drawn[id(out)] = out, self._drawn[id(draws[0])][1]
-        elif from_model and out.grad_fn is None: self._cut[id(out)] = out  # as within no_grad
-    def _note_use(self, name, given, draws, out):
-        for o in draws:
-            first = self._drawn[id(o)][1]
-            if name in self.LAYERS and out.requires_grad and o is given[0]: self._taken.append((first, tuple(o.shape)))
-            if name in ('sub', 'rsub') and out.grad_fn is not None: self._scored.add(first)  # its log-probability
+        elif out.grad_fn is None: self._follow(draws, from_model, out)
+    def _follow(self, draws, from_model, out):
+        "What is made of a draw is one; what is made of the model, and has no graph, was cut off"
+        if draws: self._drawn[id(out)] = out, self._drawn[id(draws[0])][1]
+        elif from_model: self._cut[id(out)] = out
+    def _note_use(self, name, o, first, out):
+        draw = self._drawn[id(o)][1]
+        taken = name in self.LAYERS and out.requires_grad and o is first
+        if taken: self._taken.append((draw, tuple(o.shape)))
+        if name in ('sub', 'rsub') and out.grad_fn is not None: self._scored.add(draw)  # its log-probability
     @property
-    def found(self): return [shape for first, shape in self._taken if first not in self._scored]
+    def found(self): return [shape for draw, shape in self._taken if draw not in self._scored]
 
 # %% ../nbs/looking/04_listen.ipynb #518fa6ac
 class Functions(TorchFunctionMode):

@@ -26,9 +26,10 @@ SURE = 6    # likewise
 
 _fields = 'value z n best pred_share label_share labels by_loss alike'
 class Skill(namedtuple('Skill', _fields, defaults=(math.nan, math.nan, math.nan, None, False, ()))):
-    """What predictions know: `value`, kappa or the correlation, 1 at best, 0 by chance; `z`, its distance from 0 in standard
-    deviations; `n` samples; for classes also `best`, the share of hits if classes were numbered otherwise, and the shares of the class
-    that is predicted, and that comes, most often, and `labels`, how often each came; `by_loss`: from a permutation test; `alike`: (class, class, hits, mistakes) of pairs that are
+    """What predictions know: `value`, kappa or the correlation, 1 at best, 0 by chance; `z`, its distance from 0
+    in standard deviations; `n` samples; for classes also `best`, the share of hits if classes were numbered
+    otherwise, the shares of the class that is predicted, and that comes, most often, and `labels`, how often
+    each came; `by_loss`: from a permutation test; `alike`: (class, class, hits, mistakes) of pairs that are
     not told apart, though all others are"""
 
     __slots__ = ()

@@ -83,6 +83,7 @@ def each_way(
 FEW, MANY = 32, 128        # samples: with fewer nothing is told; so many are kept
 SHARE = .1                 # of the samples, that fit clearly better in another way
 _CLEARLY, _BETTER = .7, .9 # of what is left unexplained: of a sample, for that; of all samples together
+_WORSE = .95               # of what is left if they are negated, or shifted
 _SIZES = 8                 # of images and targets: others are left out
 _OTHERS = 5                # parts into which the samples are cut, to be exchanged
 _SMALLEST, _MAPS = 4, 8    # places along an edge of the targets; maps, or classes, that are looked at
@@ -148,6 +149,11 @@ def _of_signs(known, targets):
     negated = lambda t: t, lambda t: -t
     return sum(_least(known, y - y.mean(), negated) for y in targets.split(1, 1))/targets.shape[1]
 
+def _shifts(targets):
+    "Functions that shift targets by an eighth or a quarter of their size; the first by nothing"
+    by = [targets.shape[-1]//k*sign for k in (8, 4) for sign in (1, -1)]
+    return [lambda t: t, *(lambda t, k=k, d=d: t.roll(k, d) for k in by for d in (-1, -2))]
+
 def _joined(kept):
     known, targets, square = zip(*kept)
     return torch.cat(known).cpu(), torch.cat(targets).cpu(), all(square)
@@ -162,7 +168,7 @@ def _found(known, targets, square):
     if (least < _CLEARLY*own).sum() < SHARE*n or after > _BETTER*before: return ()
     def of_others(k): return _least(known, targets.roll(k*n//_OTHERS, 0), turns)
     if any(after > _BETTER*of_others(k) for k in range(1, _OTHERS)): return ()
-    if after > _BETTER*_of_signs(known, targets): return ()
+    if after > _WORSE*min(_of_signs(known, targets), _least(known, targets, _shifts(targets))): return ()
     counts = chosen[least < _BETTER*own].bincount(minlength=len(TURNS)).tolist()
     often = sorted(range(len(counts)), key=lambda k: -counts[k])
     ways = [[*TURNS][k] for k in often if counts[k] > SHARE*sum(counts)]

@@ -109,7 +109,9 @@ def _lowered(run, at):
 
 def _rose(run, peak, worst):
     "Whether the loss rose to twice its start, by large updates; a custom loss may on purpose"
-    rose = peak > 2*run.first + .5 and not run.setup.own_loss
+    # updates as large as the weights have raised what comes after the first loss
+    first = float(run.loss[0]) if worst.max() > AS_LARGE else run.first
+    rose = peak > 2*first + .5 and not run.setup.own_loss
     return rose and worst.max() > WITH_A_RISE and not run.last < .1*run.first
 
 AS_LARGE, LITTLE = 1, .1  # update / weights in the first batches; skill

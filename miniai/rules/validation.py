@@ -326,7 +326,8 @@ def _only_surer(run, rise):
     'confused_classes',
     'note',
     'an augmentation turns one into the other, as a flip makes a d of a b; or their labels are mixed up',
-    'look at some samples of both as the model gets them; leave that augmentation out, or change the label with it',
+    'look at some samples of both as the model gets them; leave that augmentation out, or change the label '
+    'with it',
     unless='not_learning collapsed unshuffled',
     when='two classes are taken for each other as often as they are recognised, and all others are told '
          'apart; in the validation, if there is one',
@@ -334,7 +335,7 @@ def _only_surer(run, rise):
 def confused_classes(run):
     skill = run.valid_skill or run.last_skill
     for a, b, hits, mistakes in skill.alike if skill else ():
-        seen = f'of the samples of classes {a} and {b}, {hits} are recognised and {mistakes} taken for the other'
+        seen = f'of samples of classes {a} and {b}, {hits} are recognised and {mistakes} taken for the other'
         yield Finding(0, seen, f'classes {a} and {b}', float(mistakes), loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/validation.ipynb #132000a1
