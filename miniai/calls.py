@@ -394,7 +394,7 @@ def _unused_outputs(self:CallRecord):
     return tuple(nm for nm, n in self.unused.items() if n >= min(self.n, LOOK_EVERY))
 
 _NOTED = 'valid_mode viewed not_copied untrained flattened two_scales'.split()
-_COUNTED = 'stale repeated recreated late_clips scaled_clips turns acted cut_grads cut_terms'.split()
+_COUNTED = 'stale repeated recreated late_clips scaled_clips turns acted cut_grads cut_terms live_looks'.split()
 
 # %% ../nbs/diagnosis/calls.ipynb #77a7a011
 def _equal(a, b):

@@ -390,7 +390,9 @@ def close(self:Follower):
 def _unused(self:Follower, b):
     "A pass without a loss; of a model that trains, it is of an agent, or for targets"
     self.answered = [*self.answered, b][-MAX_CALLS:]
-    self.acted |= not b.grad and any(id(m) in self.trained for m in b.called)
+    looked = not b.grad and any(id(m) in self.trained for m in b.called)
+    self.acted |= looked
+    self.calls.counts['live_looks'] += looked and b.live_layers and not isinstance(self.whole, _Several)
     self.learn.callback('cleanup_batch')
 
 @patch

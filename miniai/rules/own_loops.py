@@ -94,18 +94,22 @@ _OFTEN = 3
     'model.eval() before the validation, and model.train() after it',
     fact=True,
     stage='settings',
-    when='a dropout or batch norm layer is in training mode while it is validated; or a dropout drops in '
-         'evaluation mode, too',
+    when='a dropout or batch norm layer is in training mode while it is validated (a note, where only now '
+         'and again a pass without gradients shows it); or a dropout drops in evaluation mode, too',
 )
 def validation_mode(run):
     at = run.calls.valid_mode
     if run.structure.drops and at is None:
         seen = 'in evaluation mode a dropout drops something all the same'
         yield Finding(0, seen, None, 1., loss_curve(run), cause=_BY_FUNCTION, advice=_TOLD)
+    if at is None and _OFTEN_ENOUGH <= run.calls.live_looks <= _RARELY*len(run.loss):
+        seen = f'in {run.calls.live_looks} passes without gradients, amid the training, a dropout or batch norm '
+        yield Finding(0, f'{seen}layer was in training mode', curve=loss_curve(run), severity='note')
     if at is None: return
     seen = f'after {at} training batches, a dropout or batch norm layer validated in training mode'
     yield Finding(at, seen, curve=loss_curve(run))
 
+_OFTEN_ENOUGH, _RARELY = 2, .2  # passes; of them for each training batch (an agent acts before each)
 _BY_FUNCTION = "F.dropout(x, p) doesn't know the mode of the model: its own argument, training, is True"
 _TOLD = 'F.dropout(x, p, training=self.training), or nn.Dropout; for attention, dropout_p=0. in evaluation'
 
