@@ -219,16 +219,17 @@ def _alike(table):
     pairs = [(a, b) for a in range(len(n)) for b in range(a) if _is_mixed_up(table, a, b)]
     others = [k for k in range(len(n)) if n[k] and not any(k in o for o in pairs)]
     told_apart = all(table[k, k] > _RECOGNISED*n[k] for k in others)
-    if len(n) < _CLASSES or not told_apart: return ()
+    once = len({*sum(pairs, ())}) == 2*len(pairs)  # one answer for all is another matter
+    if len(n) < _CLASSES or not (told_apart and once): return ()
     return tuple((b, a, int(table[a, a] + table[b, b]), int(both[a, b])) for a, b in pairs)
 
 def _is_mixed_up(table, a, b):
     hits, mistakes, n = table[a, a] + table[b, b], table[a, b] + table[b, a], table[[a, b]].sum(1)
     if min(n) < _ENOUGH or hits + mistakes < _WITHIN*sum(n): return False
-    return abs(hits - mistakes) < 2*math.sqrt(hits + mistakes)
+    return hits - mistakes < 2*math.sqrt(hits + mistakes)
 
-# of two classes, so that it is no accident; samples of each; their answers that are one of the two; of others
-_CLASSES, _ENOUGH, _WITHIN, _RECOGNISED = 3, 50, .9, .7
+_CLASSES, _ENOUGH = 3, 50           # with two it is all that there is; samples of each of a pair
+_WITHIN, _RECOGNISED = .9, .8       # answers for a pair that are one of the two; hits of all other classes
 
 # %% ../nbs/diagnosis/04_skill.ipynb #11c00042
 Exchanged = namedtuple('Exchanged', 'right others spread n times')
