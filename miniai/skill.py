@@ -215,18 +215,18 @@ def _variance(preds, labels, n):
 
 def _alike(table):
     "Pairs of classes of a table (labels, predictions) that are taken for each other as often as recognised"
-    n, both = table.sum(1), table + table.T
-    pairs = [(a, b) for a in range(len(n)) for b in range(a) if _is_mixed_up(table, a, b)]
-    others = [k for k in range(len(n)) if n[k] and not any(k in o for o in pairs)]
-    told_apart = all(table[k, k] > _RECOGNISED*n[k] for k in others)
-    once = len({*sum(pairs, ())}) == 2*len(pairs)  # one answer for all is another matter
-    if len(n) < _CLASSES or not (told_apart and once): return ()
-    return tuple((b, a, int(table[a, a] + table[b, b]), int(both[a, b])) for a, b in pairs)
+    n, c = table.sum(1), len(table)
+    pairs = [(b, a) for a in range(c) for b in range(a) if _is_mixed_up(table, a, b)]
+    known = {*sum(pairs, ())}
+    once = len(known) == 2*len(pairs)  # one answer for all is another matter
+    told_apart = all(table[k, k] > _RECOGNISED*n[k] for k in {*range(c)} - known if n[k])
+    if c < _CLASSES or not (told_apart and once): return ()
+    return tuple((a, b, int(table[a, a] + table[b, b]), int(table[a, b] + table[b, a])) for a, b in pairs)
 
 def _is_mixed_up(table, a, b):
     hits, mistakes, n = table[a, a] + table[b, b], table[a, b] + table[b, a], table[[a, b]].sum(1)
     if min(n) < _ENOUGH or hits + mistakes < _WITHIN*sum(n): return False
-    return hits - mistakes < 2*math.sqrt(hits + mistakes)
+    return hits - mistakes < math.sqrt(hits + mistakes)
 
 _CLASSES, _ENOUGH = 3, 50           # with two it is all that there is; samples of each of a pair
 _WITHIN, _RECOGNISED = .9, .8       # answers for a pair that are one of the two; hits of all other classes

@@ -336,7 +336,7 @@ def confused_classes(run):
     skill = run.valid_skill or run.last_skill
     for a, b, hits, mistakes in skill.alike if skill else ():
         seen = f'of samples of classes {a} and {b}, {hits} are recognised and {mistakes} taken for the other'
-        yield Finding(0, seen, f'classes {a} and {b}', float(mistakes), loss_curve(run))
+        yield Finding(0, seen, f'classes {a} and {b}', mistakes/(hits + mistakes), loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/validation.ipynb #132000a1
 MUCH_WORSE = 1.2  # times the least validation loss
