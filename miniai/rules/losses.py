@@ -142,6 +142,7 @@ def ctc_labels(run):
 MIN_LOSSES = 20               # batches
 _SAME, _VARIES = 1e-5, .01  # difference relative to the loss: equal below; a jump is larger
 _A_JUMP, _AT_WORK = 3, .01  # times what losses changed by before; of the largest learning rate
+_NEAR_0 = .1                # of the first loss
 
 @rule(
     'constant_loss',
@@ -169,6 +170,8 @@ def _begins_to_be_constant(loss):
 
 def _jumps_to(loss, k):
     "Whether it jumps there, and doesn't come to rest"
+    near = np.abs(loss[max(0, k - MIN_LOSSES):k]).mean() < _NEAR_0*abs(loss[0])
+    if near and not loss[k]: return False  # a margin is reached by all
     before = np.abs(np.diff(loss[max(0, k - MIN_LOSSES):k + 1]))
     return before[-1] > _VARIES*abs(loss[k]) and before[-1] > _A_JUMP*np.median(before)
 
