@@ -43,7 +43,7 @@ class AdversaryRecord:
 
     def _maker(self, x):
         "The model that has given a tensor, or a part of its columns"
-        if x.layout is not torch.strided or not x.numel(): return None
+        if not _is_plain(x) or not x.numel(): return None
         return next((nm for nm, t in reversed(self.made) if _is_same(x, t) or _is_part(t, x)), None)
 
     def _note_input(self, n, name, given):
@@ -69,7 +69,9 @@ class AdversaryRecord:
         "The loop is over"
         self.made.clear()
 
-def _is_plain(t): return t is not None and t.is_floating_point() and t.layout is torch.strided
+def _is_plain(t):
+    known = t is not None and t.is_floating_point() and not t.is_nested
+    return known and t.layout is torch.strided
 def _is_same(x, t): return t.data_ptr() == x.data_ptr() and t.shape == x.shape
 
 def _is_part(t, x):
