@@ -82,10 +82,7 @@ def each_way(
 # %% ../nbs/diagnosis/turned.ipynb #7a00000e
 FEW, MANY = 32, 128        # samples: with fewer nothing is told; so many are kept
 SHARE = .1                 # of the samples, that fit clearly better in another way
-_CLEARLY, _BETTER = .7, .9 # of what is left unexplained: of a sample, for that; of all samples together
-_WORSE = .95               # of what is left if they are negated, or shifted
 _SIZES = 8                 # of images and targets: others are left out
-_OTHERS = 5                # parts into which the samples are cut, to be exchanged
 _SMALLEST, _MAPS = 4, 8    # places along an edge of the targets; maps, or classes, that are looked at
 
 class Turned(NamedTuple):
@@ -142,6 +139,11 @@ class TurnRecord:
         if n != self.answer[0]:
             self.answer = n, next(filter(None, (_found(*o) for o in map(_joined, self.kept.values()))), ())
         return self.answer[1]
+
+# %% ../nbs/diagnosis/turned.ipynb #7a000015
+_CLEARLY, _BETTER = .7, .9 # of what is left unexplained: of a sample, for that; of all samples together
+_WORSE = .95               # of what is left if they are negated, or shifted
+_OTHERS = 5                # parts into which the samples are cut, to be exchanged
 
 def _least(known, targets, turns): return float(each_way(known, targets, turns)[0].min(0).values.mean())
 def _of_signs(known, targets):
