@@ -56,6 +56,12 @@ def order_unused(
 # %% ../nbs/looking/06_texts.ipynb #de9e0051
 _MIN_PADDING = .05  # of all places
 
+def _sorted(x):
+    "Whether the whole numbers of all rows rise, or of all fall"
+    if x.is_floating_point() or x.shape[1] < 3: return False
+    before, behind = x[:, :-1], x[:, 1:]
+    return bool((before <= behind).all() or (before >= behind).all())
+
 def padding_of(
     x,  # (n, t) whole numbers, or (n, t, k) numbers
 ):
@@ -65,7 +71,7 @@ def padding_of(
     at_end = same.flip(1).cumprod(1).flip(1).bool()
     lengths = at_end.sum(1)
     other_places = bool((same & ~at_end).any()) or bool((lengths == x.shape[1]).any())
-    if other_places or len(lengths.unique()) < 2 or at_end.double().mean() < _MIN_PADDING: return None
+    if _sorted(x) or other_places or len(lengths.unique()) < 2 or at_end.double().mean() < _MIN_PADDING: return None
     return at_end
 
 # %% ../nbs/looking/06_texts.ipynb #de9e0053

@@ -90,10 +90,11 @@ def lr_too_high(run):
     k, severity = int(np.argmax(over) if over.any() else worst.argmax()), _severity(run, peak, worst)
     if severity == 'note' and _lowered(run, int(rate.batches[k])): return
     size = f'{worst[k]:.0%} of' if worst[k] < 10 else f'{worst[k]:,.0f} times'
-    went = (f' and rose to {peak:.3g}' if peak > 1.02*run.first else f' and ended at {run.last:.3g}')
+    start = _start(run, worst)
+    went = (f' and rose to {peak:.3g}' if peak > 1.02*start else f' and ended at {run.last:.3g}')
     yield Finding(
         int(rate.batches[k]),
-        f'an update of {size} the RMS of the weights; the loss began at {run.first:.3g}{went}',
+        f'an update of {size} the RMS of the weights; the loss began at {start:.3g}{went}',
         rate.names[int(rate.ratio[k].argmax())],
         float(worst[k]),
         rate.curve,
@@ -107,11 +108,13 @@ def _lowered(run, at):
     "Whether a later fit had a rate of a third or less, by no schedule"
     return not run.setup.scheduler and run.lr[-1] < run.lr[at]/3
 
+def _start(run, worst):
+    "The loss at the start; of the first batch only where updates as large as the weights raised what comes after"
+    return float(run.loss[0]) if worst.max() > AS_LARGE else run.first
+
 def _rose(run, peak, worst):
     "Whether the loss rose to twice its start, by large updates; a custom loss may on purpose"
-    # updates as large as the weights have raised what comes after the first loss
-    first = float(run.loss[0]) if worst.max() > AS_LARGE else run.first
-    rose = peak > 2*first + .5 and not run.setup.own_loss
+    rose = peak > 2*_start(run, worst) + .5 and not run.setup.own_loss
     return rose and worst.max() > WITH_A_RISE and not run.last < .1*run.first
 
 AS_LARGE, LITTLE = 1, .1  # update / weights in the first batches; skill
