@@ -55,10 +55,10 @@ def _size(a):
     is_fill = others.numel() and others.max() < _FILLS*largest and others.numel() < (1 - _OFTEN)*sizes.numel()
     return others.max() if is_fill else largest
 
-def _which_moved(a, b):
+def _which_moved(a, b, rounding=ROUNDING):
     "Where two predictions are apart; None if nothing can be said"
     if a.shape != b.shape or a.isnan().any() or b.isnan().any(): return None
-    return (a != b) & ~((a - b).abs() <= ROUNDING*_size(a))
+    return (a != b) & ~((a - b).abs() <= rounding*_size(a))
 
 class Replay:
     "A forward pass that can be repeated with other inputs"
@@ -368,7 +368,7 @@ def _share_moved(replay, x):
     try: replay((x, other))
     except Exception: return None  # the model doesn't take it
     pairs = [(a, b) for a, b in zip(replay.outs, _floats_in(replay.out)) if len(a) == n]  # of all that it returns
-    moved = [_which_moved(*o) for o in pairs]
+    moved = [_which_moved(*o, 0 if x.is_floating_point() else ROUNDING) for o in pairs]
     if not moved or any(o is None for o in moved): return None
     changed, in_any = (other != x).reshape(n, -1).any(1), sum(o.reshape(n, -1).any(1) for o in moved) > 0
     return float(in_any[changed].double().mean())

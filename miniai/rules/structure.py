@@ -192,7 +192,8 @@ _LAST_IS_PADDING = dict(
     'warning',
     'the model takes an input and does not use it, or gets zeros in its place',
     'look in forward for where it should come in, and in the loop for what is passed',
-    unless='lr_too_high diverged output_mismatch double_softmax dead_units',
+    unless='lr_too_high diverged output_mismatch double_softmax dead_units unnormalised_input near_zero '
+           'exploding saturated vanishing',
     fact=True,
     stage='forward',
     when='most predictions stay when an argument of the model is exchanged between samples; or one number '
