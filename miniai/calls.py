@@ -14,6 +14,7 @@ from itertools import combinations
 import numpy as np, torch
 from torch import nn
 from .adversaries import AdversaryRecord, allied, out_of_range, same_noise
+from .copies import CopyRecord
 from .ask import nodes_of, shape_given, views_in
 from .core import batch_size, is_sharded, main_tensor, map_nested, patch, tensors_of
 from .listen import mixes_samples_or_within
@@ -240,7 +241,7 @@ class CallRecord:
         self.marks, self.put_back = deque(maxlen=_TOKENS**2), None  # (training batches, mark of the weights)
         self.valid_data = None  # the data set to validate with, where it is known
         self.numbers, self.n_numbers = {}, 0  # of data sets
-        self.adversaries = AdversaryRecord()
+        self.adversaries, self.copies = AdversaryRecord(), CopyRecord()
 
     def number_of(self, o):
         "A number for a data set; unlike an id, it is not given again when that is gone"
@@ -280,6 +281,7 @@ class CallRecord:
             if b.live_layers and self.valid_mode is None: self.valid_mode = self.n
             return
         self.n += 1
+        self.copies.trained(b.passes)
         self.counts['repeated'] += b.repeated
         if b.backward == 1: self.unused.update(b.unused)
         modes = self.by_data.setdefault(b.data, Counter())
@@ -379,7 +381,8 @@ def part(self:CallRecord)->Calls:
     return Calls(valid_trained=trained, kept=kept, same=same, other_loss=looks, leak=leak,
                  same_views=views, guessing=guessing, unused_outputs=self._unused_outputs(),
                  **{f.__name__: f(self.adversaries) for f in (allied, out_of_range, same_noise)},
-                 same_random=tuple(self.same_random), put_back=epoch if at == self.n and once else None,
+                 copies=self.copies.part(), same_random=tuple(self.same_random),
+                 put_back=epoch if at == self.n and once else None,
                  **noted, **counted)
 
 @patch

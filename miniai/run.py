@@ -323,6 +323,7 @@ class Calls:
     two_scales: tuple = ()  # (model, (mean, std) of its input) of two that get the same samples otherwise
     allied: tuple = ()  # (generator, discriminator, batches), whose losses push answers in one direction
     out_of_range: tuple = ()  # (generator, discriminator): it gives -1 to 1, and nothing else is below 0
+    copies: tuple = ()  # `Followed` of each copy of a model, made before the training, that was called
     same_noise: tuple = ()  # (generator, batches), all of which gave it one and the same tensor
     unused_outputs: tuple = ()  # outputs of one number for each sample, or one, that no loss depends on
     flattened: tuple = ()  # shape of words, and that in whose order they are flattened as targets

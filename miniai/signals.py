@@ -6,13 +6,14 @@
 __all__ = ['REPLACED', 'Signals']
 
 # %% ../nbs/diagnosis/08_signals.ipynb #51670004
-import functools, os, sys, threading, warnings
+import functools, os, sys, threading, warnings, weakref
 from contextlib import nullcontext
 import torch, torch.nn.functional as F
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.data import dataloader
+from .copies import equal_weights
 from .hooks import NO_HOOK, is_compiled
 from .listen import LOSS_NAMES
 
@@ -107,7 +108,7 @@ _replacing = _Replacing()
 
 # %% ../nbs/diagnosis/08_signals.ipynb #51670017
 _WITHOUT_NUMBERS = 'backward_is_near',  # so that a function mode of the loop's own sees nothing of it
-_SEARCHED = 20  # forward passes, in which parts that are called from outside are found
+_SEARCHED = 20  # forward passes with gradients, in which copies, and parts called from outside, are found
 
 def _no_inference():
     "What is made within inference mode can't be written to outside, so it is left for a moment"
@@ -115,8 +116,23 @@ def _no_inference():
 
 class _HookOfOne:
     "A hook that does nothing in a copy of its module, in memory or in a file: that is another model"
-    def __init__(self, f): self.f = f
+    def __init__(self, f, of_copy=None): self.f, self.of_copy = f, of_copy  # what makes the hook of a copy
     def __call__(self, *args, **kwargs): return self.f(*args, **kwargs)
+    def __deepcopy__(self, memo): return self.of_copy and self.of_copy() or _no_hook()
+    def __reduce__(self): return NO_HOOK
+
+def _no_hook():
+    f, args = NO_HOOK
+    return f(*args)
+
+class _HookOfCopy:
+    "Tells of the calls of a copy as long as somebody listens"
+    def __init__(self, signals): self.signals = weakref.ref(signals)
+    def __call__(self, m, args, kwargs):
+        if torch.compiler.is_compiling(): return
+        if (signals := self.signals()) is not None and signals._is_told():
+            signals.tell('copy_called', self, m, args, kwargs)
+    def __deepcopy__(self, memo): return _no_hook()
     def __reduce__(self): return NO_HOOK
 
 class Signals:
@@ -127,12 +143,12 @@ class Signals:
     ):
         self.listener, self.thread = listener, threading.get_ident()
         self.depth, self.busy, self.error, self.no_grad = 0, False, None, torch.no_grad()
-        self.handles, self.calls = [], 0
+        self.handles, self.calls, self.ended = [], 0, False
         for m in models:
             self._hook(m)
             self.handles += [m.register_load_state_dict_pre_hook(_HookOfOne(self._loading)),
                              m.register_load_state_dict_post_hook(_HookOfOne(self._loaded))]
-        self.parts = {o for m in models for o in m.modules()} - {*models}
+        self.parts, self.kinds = {o for m in models for o in m.modules()} - {*models}, [*models]
         compiled = any(map(is_compiled, [*models, *self.parts]))
         self.search = None if compiled else register_module_forward_pre_hook(self._search)
         with _lock:
@@ -140,7 +156,8 @@ class Signals:
             _listening.append(self)
 
     def _hook(self, m):
-        self.handles += [m.register_forward_pre_hook(_HookOfOne(self._begins), with_kwargs=True),
+        begins = _HookOfOne(self._begins, functools.partial(self._copied, weakref.ref(m)))
+        self.handles += [m.register_forward_pre_hook(begins, with_kwargs=True),
                          m.register_forward_hook(_HookOfOne(self._ended), with_kwargs=True, always_call=True)]
     def _loading(self, m, given, prefix, *_):
         own = {prefix + nm: p for nm, p in m.named_parameters()}
@@ -151,11 +168,28 @@ class Signals:
         if self._is_told(): self.tell('weights_loaded', m)
     def _search(self, m, args):
         "A part of a model that is called from outside, as `model.encoder(x)`, is hooked like a model"
-        if self.depth or m not in self.parts or not self._is_told(): return
+        if self.depth or self.busy or not self._is_told(): return
+        if m not in self.parts: return self._meet(m, args)
         self.parts.discard(m)
         self._hook(m)
         self._begins(m, args, {})
+    def _copied(self, model):
+        "The hook of a copy that is being made, if it is to be told of"
+        if self.busy or self.ended or not self._is_told(): return None
+        self.tell('model_copied', key := _HookOfCopy(self), model())
+        return key
+    def _meet(self, m, args):
+        "A module that is called first now: it may be a copy that was made before"
+        if any(m is o for o in self.kinds) or isinstance(m, torch.jit.ScriptModule): return
+        if any(type(h) is _HookOfCopy for h in m._forward_pre_hooks.values()): return
+        model = next((o for o in self.kinds if type(o) is type(m) and equal_weights(o, m)), None)
+        if model is None: return
+        self.kinds.append(m)
+        self.tell('model_copied', key := _HookOfCopy(self), model)
+        self.handles.append(m.register_forward_pre_hook(key, with_kwargs=True))
+        key(m, args, {})
     def _end_search(self):
+        self.kinds = []
         search, self.search = self.search, None
         if search is not None: search.remove()
 
@@ -163,12 +197,13 @@ class Signals:
         "A call of a model, or of a part of one, that has begun before this was made"
         self._search(m, args) if m in self.parts else self._begins(m, args, {})
 
-    def _is_told(self): return self.thread == threading.get_ident() and not torch.compiler.is_compiling()
+    def _is_told(self):
+        return not self.ended and self.thread == threading.get_ident() and not torch.compiler.is_compiling()
     def _begins(self, m, args, kwargs):
         if not self._is_told(): return
         self.depth += 1
         if self.depth > 1: return
-        self.calls += 1
+        self.calls += torch.is_grad_enabled()
         if self.calls > _SEARCHED: self._end_search()
         self.tell('forward_begins', m, args, kwargs, torch.is_grad_enabled())
     def _ended(self, m, args, kwargs, out):
@@ -178,6 +213,7 @@ class Signals:
 
     def stop(self):
         "Remove the hooks, and put back what was replaced if nobody else listens"
+        self.ended = True
         self._end_search()
         for h in self.handles: h.remove()
         with _lock:

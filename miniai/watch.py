@@ -11,6 +11,7 @@ from torch import nn
 from .activations import StatsPlots
 from .calls import LOOK_EVERY, MAX_CALLS, CallRecord, OpenBatch, Optimizers, Watched
 from .calls import reaches, set_loss, set_targets
+from .copies import equal_weights
 from .core import main_tensor, patch, tensors_of
 from .diagnose import diagnosis, incident_of
 from .exchange import FIRST_ASKED, LossRecorder, is_asked
@@ -60,8 +61,22 @@ class Follower:
         if not loaded: return
         self.close()
         self.settle()
+        self.note_equal(m)
         self.calls.begin_again(self.whole)
         self.stepped = set()
+
+    def model_copied(self, key, m):
+        if self.calls.n: return  # made later, it may be the best one so far
+        self.calls.copies.made(key, self._name(m), m)
+
+    def note_equal(self, m):
+        "Of several models, one that has the weights of another: before the training, it is a copy"
+        if self.calls.n or not isinstance(self.whole, _Several): return
+        models = [*self.whole.values()]
+        model = next((o for o in models if type(o) is type(m) and equal_weights(o, m)), None)
+        if model is not None: self.model_copied(m, model)
+
+    def copy_called(self, key, m, args, kwargs): self.calls.copies.called(key, m, self.calls.n, args, kwargs)
 
     def own_weights_given(self, m):
         "load_state_dict is called with the tensors of the module itself"
@@ -73,6 +88,7 @@ class Follower:
         for f in (self.close, self.settle, self.leave): f()
         self.learn.model = self.whole
         self.calls.adversaries.forget()
+        self.calls.copies.forget()
 
     def owns(self, opt): return any(id(p) in self.params for g in opt.param_groups for p in g['params'])
 
@@ -102,6 +118,8 @@ class Follower:
 @patch
 def forward_begins(self:Follower, m, args, kwargs, grad):
     if self.in_backward: return  # a checkpointed part runs again
+    self.calls.copies.passed(m, args, kwargs)
+    self.copy_called(m, m, args, kwargs)
     if getattr(main_tensor((*args, *kwargs.values())), 'is_meta', False): return self.close()  # shapes alone
     self.calls.n_forward, self.grad = self.calls.n_forward + 1, grad
     if self.open is not None and self._goes_on(self.open, m, grad):
@@ -145,7 +163,9 @@ def forward_ended(self:Follower, m, args, kwargs, out):
     self.learn.callback('end_of_forward')
 
 @patch
-def _name(self:Follower, m): return next((nm for nm, o in self.whole.items() if o is m), type(m).__name__)
+def _name(self:Follower, m):
+    known = self.whole.items() if isinstance(self.whole, _Several) else ()
+    return next((nm for nm, o in known if o is m), type(m).__name__)
 
 @patch
 def _record_loss(self:Follower, out):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['zeroed_before_step', 'stale_steps', 'several_steps', 'optimizer_recreated', 'validation_mode', 'validation_trains',
            'clipped_after_step', 'clipped_while_scaled', 'graphs_kept', 'same_batch', 'seed_reset', 'other_loss',
-           'not_copied', 'same_views', 'no_adversary', 'leak']
+           'not_copied', 'same_views', 'no_adversary', 'copy_not_updated', 'leak']
 
 # %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070004
 import numpy as np
@@ -286,6 +286,57 @@ def no_adversary(run):
     seen = f'in {n} batches the losses of {maker} and of {judge} have pushed in one direction what {judge} '
     seen += f'says of what {maker} makes'
     yield Finding(0, seen, None, float(n), loss_curve(run))
+
+# %% ../../nbs/diagnosis/rules/own_loops.ipynb #0107c002
+_BATCHES, _LATE = 20, .75  # training batches before it is asked; share of the run, when it was called last
+_LITTLE = .2  # share of the way
+_ONCE = 2  # times that the state of the start may be asked, as for a comparison
+
+_STANDS_STILL = dict(
+    cause='the copy is made before the training, and never updated',
+    advice='update it as often as its model trains: target.load_state_dict(model.state_dict()) after so many '
+           'steps, or p_copy.lerp_(p, 1 - decay) for all parameters after each; if it is a reference, '
+           'ignore this',
+)
+_TOO_SLOW = dict(
+    cause='the decay is so close to 1 that for a run of this length the copy is the start',
+    advice='a smaller decay: an average over 1/(1 - decay) steps has to fit into the run several times; or '
+           'min(decay, (1 + step)/(10 + step))',
+)
+_WITHOUT_BUFFERS = dict(
+    cause='the parameters of the copy are updated, and its buffers are not: its batch norms have the '
+          'statistics of the start',
+    advice='copy the buffers, too, or all of load_state_dict; AveragedModel(model, use_buffers=True)',
+)
+
+@rule(
+    'copy_not_updated',
+    'warning',
+    'a copy of the model stays where the model began',
+    'update the copy while the model trains',
+    fact=True,
+    stage='step',
+    when='a copy that was made before the training and is called until its end has the weights of the start; '
+         'or has gone less than a fifth of the way; or has batch norms as at the start',
+)
+def copy_not_updated(run):
+    for c in run.calls.copies:
+        at, where = f'after {c.looked} batches', f'a copy of {c.name}'
+        known = c.looked >= _BATCHES and c.last >= _LATE*len(run.loss) and c.share is not None
+        if not known or c.often and c.as_trained: continue
+        for seen, severity, reason in _that_lags(c):
+            yield Finding(0, f'{at} {seen}', where, c.share, loss_curve(run), severity, **reason)
+
+def _that_lags(c):
+    "What a copy has not taken over: (seen, severity, cause and advice)"
+    if c.still and c.turns > _ONCE:
+        seen = 'its weights are those of the start'
+        yield seen, 'note' if c.beside and not c.often else 'warning', _STANDS_STILL
+    elif c.share < _LITTLE and not c.still:
+        seen = f'it has gone {c.share:.0%} of the way that the model has gone'
+        yield seen, 'note' if c.beside or c.often else 'warning', _TOO_SLOW
+    elif c.buffers and not c.still:
+        yield 'its buffers are those of the start, unlike the model\'s', 'warning', _WITHOUT_BUFFERS
 
 # %% ../../nbs/diagnosis/rules/own_loops.ipynb #01070046
 @rule(
