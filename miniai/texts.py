@@ -284,7 +284,8 @@ _LARGEST = 'others', 'by_place'  # of which the largest of all passes counts
 def _of_one(replay, targets, loss_func):
     "The same, of one pass"
     res = dict(drops=True) if replay.drops else {}
-    res.update(others=other_samples(replay), by_place=place_in_batch(replay))
+    given = tensors_of(targets)
+    res.update(others=other_samples(replay, given), by_place=place_in_batch(replay, given))
     if (unused := order_unused(replay)) is not None: res['unordered'], res['per_place'] = unused
     if targets and isinstance(targets[0], torch.Tensor): res.update(target_among(replay, targets[0]))
     res.update(_of_inputs(replay, targets, loss_func))

@@ -8,8 +8,8 @@ __all__ = ['check_mixing', 'check_targets', 'check_dimensions', 'check_repeatabl
 # %% ../../nbs/trying/checks/mixing.ipynb #c0615ab3
 import matplotlib.pyplot as plt, torch
 from torch import nn
-from ..core import main_tensor, map_nested, patch
-from ..dependence import Replay, places_moved, relates, still
+from ..core import main_tensor, map_nested, patch, tensors_of
+from ..dependence import Replay, places_moved, relates, still, time_comes_first
 from ..findings import RULES
 from ..listen import Functions, mixes
 from ..texts import dependence
@@ -21,10 +21,11 @@ from ..run import a_run
 from ..verdicts import fail, ok, skip, verdict
 
 # %% ../../nbs/trying/checks/mixing.ipynb #a11b0d2c
-def _depends_on(out, i, leaf):
-    "On how many other samples output `i` depends"
-    g, = torch.autograd.grad(out[i].float().sum(), leaf, allow_unused=True, retain_graph=True)
+def _depends_on(out, i, leaf, dim):
+    "On how many other samples output `i` depends, samples being counted along that dimension"
+    g, = torch.autograd.grad(out.select(dim, i).float().sum(), leaf, allow_unused=True, retain_graph=True)
     if g is None: return 0
+    g = g.transpose(0, dim)
     return int((g.flatten(1).abs().amax(1) > 0).sum() - (g[i] != 0).any().int())
 
 _FIRST = 'look for a view, reshape, transpose or softmax that takes the first dimension for another'
@@ -47,7 +48,8 @@ def check_mixing(b):
     # in evaluation mode: batch norm mixes samples while training, on purpose
     out = main_tensor(predict_batch(b.copy, map_nested(lambda t: leaf if t is x else t, b.batch)))
     if out is None or len(out) != len(x): return skip('the output has no sample dimension')
-    others = {i: _depends_on(out, i, leaf) for i in (0, len(x) - 1)}
+    dim = int(out.shape[:2] == x.shape[:2] and time_comes_first(x, *tensors_of(b.y)))
+    others = {i: _depends_on(out, i, leaf, dim) for i in (0, x.shape[dim] - 1)}
     i = max(others, key=others.get)
     norms = sum(isinstance(o, nn.modules.batchnorm._BatchNorm) for o in b.model.modules())
     apart = f' ({norms} batch norms apart, while training)' if norms else ''
