@@ -46,7 +46,7 @@ class UpdateRecord(Callback):
     "What the optimizer does to the weight tensors"
     keeps = ('looks', 'weights', 'steps', 'strangers', 'frozen', 'off', 'untrained', 'reached', 'moved',
              'left_over', 'unused', 'unregistered', 'alike', 'rows', 'batches', 'norms', '_first_rows', '_sums',
-             'fresh', 'rounded', '_stepped', '_backed', '_due', '_old', '_grads', '_norm', '_scales',
+             'fresh', 'others', 'rounded', '_stepped', '_backed', '_due', '_old', '_grads', '_norm', '_scales',
              '_taken')  # no optimizer, and no hooks
     def __init__(self,
         looks,  # `Looks`: which batches are looked at
@@ -57,7 +57,7 @@ class UpdateRecord(Callback):
         self._first_rows, self._sums, self._hooks, self._opt = {}, {}, [], None
         self._stepped = self._backed = False  # since the loss before
         self._stepping = False  # a closure is called within the step
-        self.fresh, self.rounded, self._global = 0, Scalars(), None
+        self.fresh, self.others, self.rounded, self._global = 0, 0, Scalars(), None
         self._seen, self._stepped_by = None, set()  # optimizers of a fit; ids of the weights that they stepped
         self._forget_updates()
         self._drop()
@@ -71,7 +71,7 @@ class UpdateRecord(Callback):
     def before_fit(self, learn):
         self.weights = weight_tensors(learn.model)
         self._seen, self._stepped_by = WeakSet(), set()
-        self._global = register_optimizer_step_pre_hook(self._note_fresh)
+        self._global = register_optimizer_step_pre_hook(self._before_any_step)
         self._follow(learn)
 
     def _follow(self, learn):
@@ -257,10 +257,25 @@ def _note_norm(self:UpdateRecord, opt):
     self._has |= {id(p): p.grad != 0 for p in halves if not p.grad.is_sparse}
 
 @patch
-def _note_fresh(self:UpdateRecord, opt, args, kwargs):
+def _before_any_step(self:UpdateRecord, opt, args, kwargs):
+    if (seen := self._seen) is None: return  # after the fit: another thread may be about to step
+    self._note_fresh(opt, seen)
+    if self.looks.due(EARLY): self._note_step_begins(opt)
+
+@patch
+def _note_step_begins(self:UpdateRecord, opt):
+    "Any optimizer is about to step: that of the Learner, or one that a custom method steps"
+    given = _ids(p for g in opt.param_groups for p in g['params'])
+    ours = {nm: p for nm, p in self.weights.items() if id(p) in given}
+    self.reached |= {nm for nm, p in ours.items() if p.grad is not None}
+    if not ours or any(o is opt for o in getattr(self._opt, 'opts', (self._opt,))): return
+    self.others += 1
+    if self._old is None: self._copy_weights()  # a custom method takes this step before the Learner's
+
+@patch
+def _note_fresh(self:UpdateRecord, opt, seen):
     "Whether an optimizer that was never seen takes a step with weights that another one has stepped"
-    seen = self._seen  # None after the fit: another thread may be about to step
-    if seen is None or opt in seen: return
+    if opt in seen: return
     seen.add(opt)
     ours = _ids(self.weights.values())
     given = {id(p) for g in opt.param_groups for p in g['params'] if p.grad is not None} & ours
@@ -318,6 +333,7 @@ def part(self: UpdateRecord) -> Updates:
         unregistered=self.unregistered,
         strangers=self.strangers,
         fresh=self.fresh,
+        others=self.others,
         rounded=self.rounded.tensor().numpy(),
         alike=self.alike,
     )
