@@ -1781,6 +1781,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'miniai.rules.layers.vanishing': ('diagnosis/rules/layers.html#vanishing', 'miniai/rules/layers.py')},
             'miniai.rules.learning': { 'miniai.rules.learning._always_zero': ( 'diagnosis/rules/learning.html#_always_zero',
                                                                                'miniai/rules/learning.py'),
+                                       'miniai.rules.learning._beats_shares': ( 'diagnosis/rules/learning.html#_beats_shares',
+                                                                                'miniai/rules/learning.py'),
                                        'miniai.rules.learning._can_be_judged': ( 'diagnosis/rules/learning.html#_can_be_judged',
                                                                                  'miniai/rules/learning.py'),
                                        'miniai.rules.learning._has_no_limit': ( 'diagnosis/rules/learning.html#_has_no_limit',

@@ -127,6 +127,7 @@ def knows_nothing(
     "Evidence that predictions say nothing of targets; '' where too little is known; None where they do"
     if not _can_be_judged(run): return None
     first, last, valid = skill_when_new(run), run.last_skill, run.valid_skill
+    if _beats_shares(run): return None
     # validation on the training data sees what was memorised, too
     if last.z < 4 and (_is_little(valid) or run.last > 0.95*run.first):
         return (
@@ -140,12 +141,23 @@ def knows_nothing(
         and min(valid.n, last.n) >= 100
         and first.z < 4
         and max(abs(o.z) for _, o in run.epochs.valid_skill) < 4
+        and valid.value < _LITTLE
     ):
         return (
             f'it learns the training samples ({last.value:.2f} above chance) only after it has seen '
             'them before, and for validation samples it '
             f'has no more than chance gives ({valid.value:+.2f})'
         )
+
+_BELOW = .8  # of the loss of somebody who knows how often each class comes, and nothing else
+
+def _beats_shares(run):
+    "Whether the cross entropy of new samples is below that: rare classes are known before they are answered"
+    valid = run.valid_skill
+    if run.setup.loss_kind != 'cross_entropy' or not valid or valid.labels is None: return False
+    shares = np.array(valid.labels)/max(1, sum(valid.labels))
+    entropy = -sum(o*math.log(o) for o in shares if o > 0)
+    return bool(len(run.epochs.valid) and run.epochs.valid[-1] < _BELOW*entropy)
 
 def _can_be_judged(run):
     if run.last_skill is None or sum(o.n for _, o in run.epochs.skill) < FEW_LABELS: return False
