@@ -207,7 +207,8 @@ def time_comes_first(
         near, other = _nearness(t, 0), _nearness(t, 1)
         return near < _FOLLOWS*min(1, other)
     def next_one(x, y):
-        if x.numel() != y.numel() or x.ndim != 2 or x.is_floating_point() or y.is_floating_point(): return False
+        floats = x.is_floating_point() or y.is_floating_point()
+        if floats or x.ndim != 2 or x.numel() != y.numel(): return False
         y = y.reshape(x.shape)
         return torch.equal(x[1:], y[:-1]) and not torch.equal(x[:, 1:], y[:, :-1])
     pairs = zip(tensors, tensors[1:])

@@ -71,7 +71,8 @@ def padding_of(
     at_end = same.flip(1).cumprod(1).flip(1).bool()
     lengths = at_end.sum(1)
     other_places = bool((same & ~at_end).any()) or bool((lengths == x.shape[1]).any())
-    if _sorted(x) or other_places or len(lengths.unique()) < 2 or at_end.double().mean() < _MIN_PADDING: return None
+    few = len(lengths.unique()) < 2 or at_end.double().mean() < _MIN_PADDING
+    if few or other_places or _sorted(x): return None
     return at_end
 
 # %% ../nbs/looking/06_texts.ipynb #de9e0053

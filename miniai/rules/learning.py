@@ -127,7 +127,6 @@ def knows_nothing(
     "Evidence that predictions say nothing of targets; '' where too little is known; None where they do"
     if not _can_be_judged(run): return None
     first, last, valid = skill_when_new(run), run.last_skill, run.valid_skill
-    if _beats_shares(run): return None
     # validation on the training data sees what was memorised, too
     if last.z < 4 and (_is_little(valid) or run.last > 0.95*run.first):
         return (
@@ -163,6 +162,7 @@ def _can_be_judged(run):
     if run.last_skill is None or sum(o.n for _, o in run.epochs.skill) < FEW_LABELS: return False
     if not all(o.known for o in (skill_when_new(run), run.last_skill, run.valid_skill) if o):
         return False
+    if _beats_shares(run): return False
     falls = (
         run.last < 0.9*run.first
         if run.setup.own_loss

@@ -55,15 +55,24 @@ def rate_curve(run):
 # %% ../../nbs/diagnosis/rules/steps.ipynb #13100018
 WARM_UP, CLIP_AT, MIN_WARM_UP = .05, .9, 10  # share of the batches; quantile of the norms; batches
 
+_SOME = 5  # norms, for a percentile of them
+
+def _calm(run):
+    "The norms of all gradients while the loss was no higher than twice its start: later ones say nothing"
+    n = min(map(len, (run.updates.norms, run.updates.batches)))
+    norms, at = run.updates.norms[:n], run.updates.batches[:n]
+    calm = np.isfinite(norms) & (run.loss[at] <= 2*abs(run.first) + .5)
+    return norms[calm]
+
 def steadier(
     run,     # `Run`
     factor,  # to divide the learning rate by
     at=0,    # batch whose learning rate that is
 )->str:
     "What steadies a run, in the order of the tuning playbook (Godbole et al., 2023), with its own values"
-    norms = run.updates.norms[np.isfinite(run.updates.norms)]
+    norms = _calm(run)
     steps = [f'warm up over the first {max(MIN_WARM_UP, round(WARM_UP*len(run.loss)))} batches']
-    if len(norms) and norms.max() > 1.01*norms.min():  # or they are clipped already
+    if len(norms) >= _SOME and norms.max() > 1.01*norms.min():  # or they are clipped already
         clip = np.quantile(norms, CLIP_AT)
         steps.append(f'clip the gradients at {clip:.2g}, the 90th percentile of their norms here')
     steps.append(f'lower the learning rate to {run.lr[min(at, len(run.lr) - 1)]/factor:.1g}')
@@ -109,7 +118,7 @@ def _lowered(run, at):
     return not run.setup.scheduler and run.lr[-1] < run.lr[at]/3
 
 def _start(run, worst):
-    "The loss at the start; of the first batch only where updates as large as the weights raised what comes after"
+    "The loss at the start; where updates as large as the weights raised it at once, that of the first batch"
     return float(run.loss[0]) if worst.max() > AS_LARGE else run.first
 
 def _rose(run, peak, worst):
@@ -242,6 +251,7 @@ def _lost(run, k): return f'the loss of batch {k} is {run.loss[k]}'
 
 def _of_few(run, broken):
     more, why = _of_samples(broken)
+    if why is _IN_THE_MODEL and not _is_sudden(run, broken.batch): why = {}  # all had grown before
     return Finding(broken.batch, f'{_lost(run, broken.batch)}; {more}', None, 1.0, loss_curve(run), **why)
 
 def _in_layer(run, r, lost):

@@ -299,10 +299,15 @@ def overfitting(run):
     rises = any(rise > least and train/late < most for least, most in RISES)
     if not gap and (not rises or late - valid[k] < .02*run.first): return
     skills = f'; of 1, its skill is {gap[0]:.2f} on training samples and {gap[1]:.2f} on others' if gap else ''
-    went = f'the validation loss went from {valid[k]:.3g} after epoch {k} to {late:.3g}'
-    seen = f'{went}, while the training loss fell to {train:.3g}{skills}'
+    went, advice = _went(valid, k, late)
+    seen = f'the validation loss {went}, while the training loss fell to {train:.3g}{skills}'
     severity = 'note' if not gap and _only_surer(run, rise) else ''
-    yield Finding(int(at[k]), seen, None, float(rise), validation_curve(run), severity)
+    yield Finding(int(at[k]), seen, None, float(rise), validation_curve(run), severity, advice=advice)
+
+def _went(valid, k, late):
+    "How the validation loss went, and what that asks for, if it is not to stop earlier"
+    if k < len(valid) - 1: return f'went from {valid[k]:.3g} after epoch {k} to {late:.3g}', ''
+    return f'is least at the end, {valid[k]:.3g}', 'more data or augmentation, dropout, weight decay'
 
 def _once_each(epochs):
     "The validation losses, without those of weights that were put back, with no training before them"
