@@ -31,7 +31,7 @@ class LRFinderCB(Callback):
     least = .1       # size that a best loss near zero counts as, as a share of the first loss
     def __init__(self,
         gamma=1.3,   # factor between one batch and the next, above 1
-        max_mult=3,  # stop at a loss of so many times the best one
+        max_mult=3,  # stop when two losses in a row are so many times the best one, smoothed
     ):
         if not gamma > 1:
             raise ValueError(f'gamma={gamma}: the learning rate has to grow, by a factor above 1, as 1.3')
@@ -45,14 +45,16 @@ class LRFinderCB(Callback):
             raise TypeError(f'{type(learn.opt).__name__} has no param_groups, in which to change the '
                             'learning rate: give it some')
         self.lrs, self.losses, self._lr = [], [], self.start_lr or learn.opt.param_groups[0]['lr']
+        self._above = 0  # batches in a row: a single one may be small, and far off by chance
 
     def after_loss(self, learn):
         if not learn.training: return
-        loss, best = learn.loss.item(), min(self.losses, default=math.inf)
+        loss, best = learn.loss.item(), min(smooth(self.losses, .5), default=math.inf)
         self.lrs.append(self._lr)
         self.losses.append(loss)
         size = max(abs(best), self.least*abs(self.losses[0]))
-        if not math.isfinite(loss) or loss > best + (self.max_mult - 1)*size: raise CancelFitException()
+        self._above = self._above + 1 if loss > best + (self.max_mult - 1)*size else 0
+        if not math.isfinite(loss) or self._above > 1: raise CancelFitException()
 
     def after_step(self, learn):
         self._lr *= self.gamma
@@ -137,15 +139,20 @@ class _OwnParameters(Callback):
                          'ps = list(params)')
 
 # %% ../nbs/training/01_schedule.ipynb #e3564feb
+_HIGHEST = 100  # no optimizer wants more
+
 @patch
 def lr_find(self:Learner,
     gamma=1.3,      # factor between one batch and the next
     max_mult=3,     # stop at a loss of so many times the best one
     start_lr=1e-5,  # learning rate of the first batch
-    max_epochs=10,  # at most so many times through the training data
+    max_epochs=None,  # at most so many times through the training data; None: 10, or up to a rate of 100
 )->LRFinderCB:
     "Try all learning rates on a copy of the model, without a trace; the result has `suggest()` and `plot()`"
     finder = LRFinderCB(gamma, max_mult)
+    if max_epochs is None:
+        batches = math.log(_HIGHEST/max(start_lr, 1e-8), gamma)
+        max_epochs = max(10, math.ceil(batches/(length(self.loader(True)) or batches)))
     finder.start_lr, finder.draws, cbs = start_lr, False, [_OwnParameters(), finder]
     with keep_order(self.loader(True)): probe(self).fit(max_epochs, valid=False, cbs=cbs, lr=start_lr)
     return finder
