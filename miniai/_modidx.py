@@ -796,6 +796,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'miniai.errors._check_given': ('loop/errors.html#_check_given', 'miniai/errors.py'),
                                'miniai.errors._check_names': ('loop/errors.html#_check_names', 'miniai/errors.py'),
                                'miniai.errors._dtype': ('loop/errors.html#_dtype', 'miniai/errors.py'),
+                               'miniai.errors._is_own': ('loop/errors.html#_is_own', 'miniai/errors.py'),
                                'miniai.errors._looks_like_event': ('loop/errors.html#_looks_like_event', 'miniai/errors.py'),
                                'miniai.errors._our_event': ('loop/errors.html#_our_event', 'miniai/errors.py'),
                                'miniai.errors._range_of': ('loop/errors.html#_range_of', 'miniai/errors.py'),

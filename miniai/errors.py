@@ -16,7 +16,7 @@ import torch, torch.nn.functional as F
 from torch import nn, optim
 from .core import note
 from .world import ANOTHER_ENDED, world
-from .loop import EVENTS, STARRED, Callback
+from .loop import EVENTS, STARRED, Callback, with_cbs
 
 # %% ../nbs/loop/05_errors.ipynb #74677ee8
 def type_name(o)->str: return type(o).__name__
@@ -32,9 +32,20 @@ def _our_event(nm):
     nm = re.sub('^begin_', 'before_', nm)
     return re.sub('_(?:train|valid)[a-z]*(_batch|_epoch)?$', lambda m: m[1] or '_epoch', nm)
 
+_WHEN = 'before', 'after', 'cleanup'
+
+def _is_own(nm):
+    "Whether a method with `with_cbs` makes such an event"
+    when, _, of = nm.partition('_')
+    return when in _WHEN and of in with_cbs.names
+
 def _suggest(nm):
     near = difflib.get_close_matches(_our_event(nm), EVENTS, 1, cutoff=_SIMILAR)
-    return f"did you mean {near[0]}?" if near else f"the events are {', '.join(EVENTS)}"
+    said = f"did you mean {near[0]}?" if near else f"the events are {', '.join(EVENTS)}"
+    when, _, of = nm.partition('_')
+    is_another = _our_event(nm) in EVENTS or difflib.get_close_matches(nm, EVENTS, 1, cutoff=_SAME)
+    if when not in _WHEN or is_another: return said
+    return f"{said} For an event of your own, put @with_cbs('{of}') before the method that makes it."
 
 @cache  # of names, which a program has few of
 def _looks_like_event(nm):
@@ -116,7 +127,7 @@ def check_cb(
 
 def _check_names(o, names):
     for nm in names:
-        if _looks_like_event(nm) and callable(getattr(o, nm, None)):
+        if not _is_own(nm) and _looks_like_event(nm) and callable(getattr(o, nm, None)):
             raise ValueError(f"{type_name(o)}.{nm} looks like an event and is "
                              f"none: {_suggest(nm)} (A helper's name may start with _.)")
 
@@ -125,7 +136,7 @@ _METHODS = 'mark', 'merge', 'state_dict', 'load_state_dict', 'resumed'  # what a
 def _check_given(cb):
     "A function that `Callback(…)` is given is one for an event, or stands in `_METHODS`"
     for nm, f in vars(cb).items():
-        if callable(f) and nm not in (*EVENTS, *_METHODS):
+        if callable(f) and nm not in (*EVENTS, *_METHODS) and not _is_own(nm):
             raise ValueError(f"Callback({nm}=…): {nm} is no event: {_suggest(nm)}")
 
 def _check_event(o, nm, f, args=('learn',)):

@@ -218,7 +218,9 @@ def _counted(opt, group):
 
 def _take_over(opt, old):
     "Give an optimizer the state of the last one, in copies: an outer fit may go on with that"
-    groups = [{**g, **_counted(old, o)} for g, o in zip(opt.state_dict()['param_groups'], old.param_groups)]
+    groups = opt.state_dict()['param_groups']
+    if len(groups) == len(old.param_groups):  # else other rates for parts of the model
+        groups = [{**g, **_counted(old, o)} for g, o in zip(groups, old.param_groups)]
     opt.load_state_dict(dict(state=copy.deepcopy(old.state_dict()['state']), param_groups=groups))
 
 @patch

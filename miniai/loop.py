@@ -82,7 +82,10 @@ class SingleBatchCB(Callback):
 # %% ../nbs/loop/04_loop.ipynb #cd5b4c5d
 class with_cbs:
     "Wrap a method in `before_{nm}`, `after_{nm}` and, always, `cleanup_{nm}`; its own cancel ends it quietly"
-    def __init__(self, nm): self.nm = nm  # 'batch', 'epoch' or 'fit'
+    names = set()  # of all that there are: their events are known
+    def __init__(self, nm):  # 'batch', 'epoch' or 'fit'
+        self.nm = nm
+        self.names.add(nm)
     def __call__(self, f):
         @functools.wraps(f)
         def _f(o, *args): getattr(type(o), 'level', Loop.level)(o, self.nm, f, *args)
