@@ -298,6 +298,9 @@ def alike(preds, targets):  # floats of one shape, as losses for yes or no take 
     return floats and preds.shape == y.shape
 
 # %% ../nbs/loop/05_errors.ipynb #bfa0616e
+_NO_TARGETS = ('for an autoencoder let the data set give its input twice, as TensorDataset(x, x), or write a '
+               'subclass of TrainLearner whose get_loss sets self.loss')
+
 def about_loss(
     e,               # exception
     loss_func,       # that was called
@@ -307,7 +310,7 @@ def about_loss(
     "What the loss was given, and a remedy where one is known"
     if not callable(loss_func): return f'loss_func={loss_func!r}: pass a function of predictions and targets'
     if not targets:
-        return f'the loss was given no targets: {n_inp} of the batch went to the model (n_inp), none was left'
+        return f'the loss was given no targets: {n_inp} of the batch went to the model (n_inp), none was left; {_NO_TARGETS}'
     if preds is None: return "the model's output is None: does its forward end with a return?"
     y = targets[0]
     labels = isinstance(y, torch.Tensor) and not y.is_floating_point()

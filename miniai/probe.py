@@ -217,6 +217,8 @@ def _wrong(data, learn):
 def _loader_of(data, bs, learn, caller='get_preds'):
     data = _converted(data, next((p.dtype for p in learn.model.parameters()), None))
     if _is_data_set(data): return DataLoader(data, bs)
+    is_one = isinstance(data, torch.Tensor) and isinstance(vars(learn).get('batch'), torch.Tensor)
+    if is_one: return TensorLoader(data, bs=bs, tfm=itemgetter(0))  # batches have been plain tensors so far
     if isinstance(data, (torch.Tensor, Mapping)): data = data,
     if isinstance(data, tuple): return TensorLoader(*data, bs=bs)
     if wrong := _wrong(data, learn): raise TypeError(f'{caller}{wrong}')
