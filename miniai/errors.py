@@ -79,11 +79,14 @@ _WORDS_ELSEWHERE = _by_word({  # arguments and attributes
     'learning_rate lr_max': 'lr', 'epochs max_epochs n_epoch': 'n_epochs, an argument of fit',
     'train_loader train_dl train_dataset dataloaders valid_dl validation_data':
         'dls, as DataLoaders(train, valid)',
-    'batch_size': 'bs, an argument of TensorLoader or get_dls', 'device accelerator': 'cbs=[DeviceCB()]',
+    'batch_size': 'bs, an argument of TensorLoader or get_dls', 'device accelerator cuda cpu': 'cbs=[DeviceCB()]',
+    'add_cb add_cbs add_callback': 'learn.cbs.append(cb)',
     'devices': 'cbs=[AccelerateCB()]', 'wd weight_decay': 'opt_func=partial(optim.AdamW, weight_decay=…)',
     'precision fp16 to_fp16': 'cbs=[MixedPrecision()]', 'verbose': 'cbs=[ProgressCB()]',
-    'gradient_clip_val': 'cbs=[ClipGradCB(…)]', 'accumulate_grad_batches': 'cbs=[GradAccumCB(…)]',
-    'train': 'fit', 'validate test': 'evaluate', 'export': 'save', 'compile': 'cbs=[CompileCB()]',
+    'gradient_clip_val clip grad_clip max_grad_norm': 'cbs=[ClipGradCB(…)]',
+    'accumulate_grad_batches': 'cbs=[GradAccumCB(…)]',
+    'train': 'fit', 'validate test': 'evaluate',
+    'export': 'save, for the weights; torch.export stands in the recipes', 'compile': 'cbs=[CompileCB()]',
     'recorder history': 'learn.metrics.rows', 'fine_tune': 'freeze(), fit, unfreeze(), fit',
     'freeze_to': 'freeze(names)',
     'best metric': "monitor='loss', an argument of CheckpointCB and EarlyStopCB",
@@ -105,12 +108,17 @@ def refuse_words(
         raise TypeError(f'{f} takes no {nm}{said}')
 
 # %% ../nbs/loop/05_errors.ipynb #74677eea
+def _about_class(cls):
+    nm = cls.__name__
+    if not issubclass(cls, optim.lr_scheduler.LRScheduler):
+        return f'{nm} is a class, and a callback is an instance: write {nm}()'
+    return f'{nm} is a scheduler: EpochSchedCB(partial({nm}, …)), or BatchSchedCB'
+
 def check_cb(
     cb,  # what was given for a callback
 ):
     "Raise an error if `cb` can't be a callback"
-    if isinstance(cb, type):
-        raise TypeError(f"{cb.__name__} is a class, and a callback is an instance: write {cb.__name__}()")
+    if isinstance(cb, type): raise TypeError(_about_class(cb))
     if isinstance(cb, (torch.Tensor, nn.Module, optim.Optimizer)) or hasattr(cb, 'dataset'):
         raise TypeError(f"{type_name(cb)} was passed as a callback, and is none: "
                         "data goes into the Learner's dls")
@@ -310,7 +318,8 @@ def about_loss(
     "What the loss was given, and a remedy where one is known"
     if not callable(loss_func): return f'loss_func={loss_func!r}: pass a function of predictions and targets'
     if not targets:
-        return f'the loss was given no targets: {n_inp} of the batch went to the model (n_inp), none was left; {_NO_TARGETS}'
+        said = f'the loss was given no targets: {n_inp} of the batch went to the model (n_inp), none was left'
+        return f'{said}; {_NO_TARGETS}'
     if preds is None: return "the model's output is None: does its forward end with a return?"
     y = targets[0]
     labels = isinstance(y, torch.Tensor) and not y.is_floating_point()
@@ -353,7 +362,8 @@ def about_step(
     wants = inspect.signature(step).parameters.get('closure') if step else None
     if wants is None or wants.default is not inspect.Parameter.empty: return ''
     return (f'{type_name(opt)} needs the loss several times in a step: '
-            'write a subclass of TrainCB whose step calls learn.opt.step(closure)')
+            'write a subclass of TrainLearner whose step calls self.opt.step(closure), where closure() '
+            'clears the gradients, predicts, computes the loss, runs backward() and returns the loss')
 
 # %% ../nbs/loop/05_errors.ipynb #bfa0616d
 EXPLAINED = AttributeError, IndexError, RuntimeError, TypeError, ValueError

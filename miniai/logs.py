@@ -6,7 +6,7 @@
 __all__ = ['RowCB', 'CSVLogCB', 'scalars_of', 'TensorBoardCB', 'higher_is_better', 'Monitor', 'EarlyStopCB']
 
 # %% ../nbs/loop/09_logs.ipynb #07a00004
-import csv, io, math, os, re, warnings
+import csv, inspect, io, math, os, re, warnings
 from collections.abc import Mapping
 from numbers import Integral, Real
 import torch
@@ -17,13 +17,22 @@ from .learner import ORDER, Callback, CancelFitException
 from .world import is_main
 
 # %% ../nbs/loop/09_logs.ipynb #07a00007
+def _of_rows(f):
+    "A function that takes the Learner and a row"
+    try: inspect.signature(f).bind(None, {})
+    except ValueError: return f  # of C, as print: nobody knows what it takes
+    except TypeError:
+        raise TypeError('RowCB calls its function with the Learner and the row, as f(learn, row), and can\'t call '
+                        f'{getattr(f, "__name__", type(f).__name__)} so') from None
+    return f
+
 class RowCB(Callback):
     "Call a function, or `row(learn, row)` of a subclass, for each new row of the Learner's `MetricsCB`"
     order, keeps = ORDER['rows'], ()
     def __init__(self,
         f=None,  # called with the Learner and the row; None: a subclass has a method `row`
     ):
-        if f is not None: self.row = f
+        if f is not None: self.row = _of_rows(f)
 
     def before_fit(self, learn):
         if not hasattr(learn, 'metrics'):

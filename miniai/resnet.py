@@ -94,6 +94,8 @@ def summary(
     depth=None,  # how deep to look: 1 is the children of the model; None: the layers that have no children
 )->Summary:
     "Output shape, parameters and multiplications (both per sample) of a model's layers, with the totals last"
+    if len(inputs) == 1 and isinstance(x := inputs[0], (tuple, list)) and all(isinstance(o, int) for o in x):
+        raise TypeError(f'summary takes a batch of inputs, and this is a shape: torch.zeros({tuple(x)})')
     model = copied(model).eval()  # a forward may count its calls, or draw random numbers
     return _counted(model, lambda: model(*inputs), batch_size(inputs), depth)
 
