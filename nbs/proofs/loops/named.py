@@ -17,7 +17,7 @@ NAMED = dict(
     p15=dict(adapter_frozen_by_mistake='frozen', classifier_replaced_after_optimizer='not_in_optimizer', inputs_not_normalised='unnormalised_input'),
     p16=dict(one_loss_overwritten='frozen', regression_shape_broadcasts='shape_mismatch', regression_loss_summed='lr_too_high diverged non_finite'),
     p17=dict(clip_after_step='clipped_after_step', scheduler_stepped_per_batch='schedule', optimizer_anew_each_epoch='optimizer_recreated'),
-    p18=dict(ema_never_updated='', optimizer_of_ema_copy='not_in_optimizer', three_steps_per_backward='several_steps'),
+    p18=dict(ema_never_updated='copy_not_updated', optimizer_of_ema_copy='not_in_optimizer', three_steps_per_backward='several_steps'),
     p19=dict(state_dict_not_copied='not_copied', training_data_in_validation='leak', validation_without_eval='validation_mode'),
     p20=dict(model_not_reset_between_folds='not_copied leak', training_fold_contains_validation='leak', sorted_folds_not_shuffled='validation_differs unshuffled'),
     p21=dict(scheduler_never_stepped='lr_too_low schedule no_steps', optimizer_anew_each_step='optimizer_recreated', lr_1000x_too_low='lr_too_low'),
@@ -50,7 +50,7 @@ NAMED = dict(
     p48=dict(edges_in_one_direction='', weight_decay_too_high='weight_decay', loss_over_all_nodes='leak'),
     p49=dict(loss_sign='', log_prob_of_new_sample='', probabilities_as_logits='double_softmax'),
     p50=dict(advantage_not_detached='', returns_not_turned_back='', done_ignored=''),
-    p51=dict(replay_stores_reference='same_samples same_batch', target_never_updated='', max_without_dim=''),
+    p51=dict(replay_stores_reference='same_samples same_batch', target_never_updated='copy_not_updated', max_without_dim=''),
     p52=dict(kl_of_probabilities='output_mismatch', blocks_in_plain_list='frozen not_in_optimizer', teacher_in_optimizer=''),
     p53=dict(head_replaced_after_optimizer='not_in_optimizer', sorted_without_shuffle='unshuffled', images_not_normalised='unnormalised_input'),
     p54=dict(keypoint_in_pixels='unnormalised_targets', second_loss_replaces_first='frozen', dropout_too_high='dropout'),
@@ -59,14 +59,13 @@ NAMED = dict(
     p57=dict(risk_set_reversed='', worst_checkpoint_kept='worst_kept', validation_keeps_graph='graphs_kept validation_trains'),
     p58=dict(second_derivative_without_graph='gradient_cut', relu_network='', boundary_term_missing=''),
     p59=dict(logdet_sign='', logdet_summed_over_batch='mean_and_sum', masks_do_not_alternate=''),
-    p60=dict(target_is_clean_sample='', timestep_not_passed='unused_input', ema_decay_too_close_to_one=''))
+    p60=dict(target_is_clean_sample='', timestep_not_passed='unused_input', ema_decay_too_close_to_one='copy_not_updated'))
 
 MISSED = dict(  # nothing that is recorded shows these, or only in other numbers than the mistake changes
     p06='validation_trains',
     p08='same_batch_every_step',
     p10='kl_sign_wrong',
     p13='sign_wrong log_prob_detached',
-    p18='ema_never_updated',
     p25='self_similarity_not_masked',
     p28='validation_mask_is_training_mask left_in_eval',
     p33='flip_changes_class',
