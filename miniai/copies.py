@@ -134,4 +134,5 @@ class CopyRecord:
     def forget(self):
         "The loop is over"
         self.recent.clear()
+        self.copies = dict(enumerate(self.copies.values()))  # without keys, which may be models
         for c in self.copies.values(): c.inputs = []

@@ -83,9 +83,7 @@ class SingleBatchCB(Callback):
 class with_cbs:
     "Wrap a method in `before_{nm}`, `after_{nm}` and, always, `cleanup_{nm}`; its own cancel ends it quietly"
     names = set()  # of all that there are: their events are known
-    def __init__(self, nm):  # 'batch', 'epoch' or 'fit'
-        self.nm = nm
-        self.names.add(nm)
+    def __init__(self, nm): self.nm, _ = nm, self.names.add(nm)  # 'batch', 'epoch' or 'fit'
     def __call__(self, f):
         @functools.wraps(f)
         def _f(o, *args): getattr(type(o), 'level', Loop.level)(o, self.nm, f, *args)

@@ -67,7 +67,7 @@ def check_shapes(b):
 
 # %% ../../nbs/trying/checks/data.ipynb #95f0f91b
 _REACH = 20       # times the size of the first predictions, or of 1; chosen: prices fail, 9 passes
-_NOISE = 30       # so many times as large, they would be of the size of the first predictions
+_NOISE = 30       # so many times as large, they would be of the size of the first predictions, or of 1
 _EXPLAINED = .05  # of the loss is left where predictions equal the targets: both are of one kind
 
 _OTHER_KIND = ', which are not of one kind: as a logarithm, or several parameters'
@@ -82,7 +82,7 @@ def check_targets(b):
     if bad := int((~y.isfinite()).sum()): return _holes(bad, y, loss)
     seen = (f'mean {y.float().mean():.3g}, std {y.float().std(correction=0):.3g}; '
             f'predictions begin with an RMS of {size:.2g}')
-    too_large, too_small = rms(y) > _REACH*max(1, size), 0 < _NOISE*rms(y) < size
+    too_large, too_small = rms(y) > _REACH*max(1, size), 0 < _NOISE*rms(y) < min(1, size)
     if not (too_large or too_small): return ok(seen)
     if not _one_kind(b, preds, y, loss): return skip(seen + _OTHER_KIND) if too_large else ok(seen)
     return fail(seen, 'standardise them, (y - mean)/std, and undo it in the predictions')

@@ -74,7 +74,7 @@ def input_curve(run):
 
 # %% ../../nbs/diagnosis/rules/data.ipynb #d5e006bd
 TOO_LARGE = 20  # times what the model predicts at first
-TOO_SMALL = 30  # so many times as large, they would be what it predicts at first
+TOO_SMALL = 30  # so many times as large, they would be what it predicts at first, or 1
 
 @rule(
     'unnormalised_targets',
@@ -109,7 +109,7 @@ _COMPARE = 'mse', 'l1', 'smooth_l1', 'huber'
 def _is_still_far(run, y):
     "Whether targets are tiny beside the first predictions, and the last ones miss them by all their spread"
     compares = run.setup.loss_kind in _COMPARE or run.setup.same_kind
-    tiny = 0 < TOO_SMALL*y.rms[0] < y.preds_rms[0] and compares
+    tiny = 0 < TOO_SMALL*y.rms[0] < min(1, y.preds_rms[0]) and compares
     return bool(tiny and y.distance[-max(1, len(y)//4):].mean() > y.std.mean())
 
 def _of_tiny(run, y):

@@ -72,8 +72,8 @@ def steadier(
     "What steadies a run, in the order of the tuning playbook (Godbole et al., 2023), with its own values"
     norms = _calm(run)
     steps = [f'warm up over the first {max(MIN_WARM_UP, round(WARM_UP*len(run.loss)))} batches']
-    if len(norms) >= _SOME and norms.max() > 1.01*norms.min():  # or they are clipped already
-        clip = np.quantile(norms, CLIP_AT)
+    clip = np.quantile(norms, CLIP_AT) if len(norms) >= _SOME else 0
+    if clip > 0 and norms.max() > 1.01*norms.min():  # or they are clipped already
         steps.append(f'clip the gradients at {clip:.2g}, the 90th percentile of their norms here')
     steps.append(f'lower the learning rate to {run.lr[min(at, len(run.lr) - 1)]/factor:.1g}')
     return 'in this order, as far as needed: ' + '; '.join(steps)
