@@ -281,7 +281,6 @@ class CallRecord:
             if b.live_layers and self.valid_mode is None: self.valid_mode = self.n
             return
         self.n += 1
-        self.copies.trained(b.passes)
         self.counts['repeated'] += b.repeated
         if b.backward == 1: self.unused.update(b.unused)
         modes = self.by_data.setdefault(b.data, Counter())

@@ -31,7 +31,18 @@ def followed(
     return float((now - start)@way)/length if 0 < length < torch.inf else None
 
 # %% ../nbs/diagnosis/copies.ipynb #c0b1e00a
-_RECENT = 4  # inputs that are remembered
+_RECENT, _MOST = 4, 20  # inputs that are remembered; copies that are followed
+
+Followed = namedtuple('Followed', 'name last looked turns often share still buffers as_trained beside')
+
+def _input(args, kwargs):
+    x = next(iter(tensors_of((*args, *kwargs.values()))), None)
+    return None if x is None else x.detach()
+
+def _same(x, y):
+    if x is None or y is None or x.shape != y.shape or x.dtype != y.dtype: return False
+    try: return x.data_ptr() == y.data_ptr() or torch.equal(x, y)
+    except (RuntimeError, NotImplementedError): return False  # sparse ones, or within vmap
 
 def equal_weights(
     a, b,  # modules
@@ -41,22 +52,16 @@ def equal_weights(
     own, other = [*a.parameters()], [*b.parameters()]
     return len(own) == len(other) > 0 and all(map(same, own, other))
 
-Followed = namedtuple('Followed', 'name first last looked turns often share still buffers as_trained beside')
-
-def _inputs(args, kwargs): return next(iter(tensors_of((*args, *kwargs.values()))), None)
-
-def _same(x, y):
-    if x is None or y is None or x.shape != y.shape or x.dtype != y.dtype: return False
-    return x is y or x.data_ptr() == y.data_ptr() or x.is_cpu and y.is_cpu and torch.equal(x, y)
-
 class _Copy:
     "What became of one copy"
     def __init__(self, name, original):
         self.name, self.model = name, weakref.ref(original)
         self.start, self.start_buffers = self._state(original)
-        self.turns, self.first, self.last, self.looked, self.trains = 0, None, None, None, False
+        self.turns, self.last, self.looked = 0, None, None
+        self.trains, self.params = False, set()  # whether it trains by itself; ids of its parameters
         self.share, self.still, self.buffers = None, False, False
-        self.inputs, self.is_due = [], False
+        self.is_due, self.inputs = False, []
+        self.before, self.after = [], []  # inputs of the model
         self.compared, self.as_trained, self.beside = set(), set(), set()  # turns
 
     def _state(self, m): return _sampled(m.parameters()), _sampled(m.buffers())
@@ -64,36 +69,59 @@ class _Copy:
     def called(self, m, n):
         "It is called after so many training batches"
         if n == self.last: return
-        self.turns, self.last, self.inputs = self.turns + 1, n, []
-        if self.first is None: self.first = n
-        self.is_due = not self.turns & (self.turns - 1)
-        if not self.is_due: return
-        self.compared.add(self.turns)
+        self.judge()
+        self.turns, self.last = self.turns + 1, n
+        self.inputs, self.before, self.after = [], self.after, []
+        self.params = self.params or {id(p) for p in m.parameters()}
+        self.is_due = not self.turns & (self.turns - 1) or self.looked is not None and n >= _LATER*self.looked
+        if self.is_due: self._look(m, n)
+
+    def _look(self, m, n):
         if (original := self.model()) is None: return
         (now, buffers), (model, of_model) = self._state(m), self._state(original)
-        if now.shape != self.start.shape or buffers.shape != self.start_buffers.shape: return
-        self.trains |= any(p.grad is not None for p in m.parameters())
+        if not now.shape == self.start.shape == model.shape: return
+        if buffers.shape != self.start_buffers.shape: return
         self.looked, self.share = n, followed(self.start, now, model)
         self.still = torch.equal(now, self.start)
         unmoved = torch.equal(buffers, self.start_buffers) and not torch.equal(of_model, buffers)
         self.buffers = unmoved and not m.training
+        self.compared.add(self.turns)
+
+    def passed(self, x, grad):
+        "The model is called: in a look, or right before one"
+        next_is_due = not (self.turns + 1) & self.turns
+        if grad and (self.is_due or next_is_due) and len(self.after) < _RECENT: self.after.append(x)
+        if any(_same(x, o) for o in self.inputs): self.beside.add(self.turns)
+
+    def judge(self):
+        "Was all that the model was trained with, before or after, given to the copy in this look?"
+        def given(xs): return xs and all(any(_same(x, o) for o in self.inputs) for x in xs)
+        if self.inputs and (given(self.before) or given(self.after)): self.as_trained.add(self.turns)
 
     def said(self):
-        often = 2*self.turns > self.last - self.first > _RECENT
-        same = [2*len(o) > len(self.compared) for o in (self.as_trained, self.beside)]
-        return Followed(self.name, self.first, self.last, self.looked, self.turns, often, self.share, self.still,
+        often = 2*self.turns > self.last > _RECENT
+        same = [2*len(o & self.compared) > len(self.compared) for o in (self.as_trained, self.beside)]
+        return Followed(self.name, self.last, self.looked, self.turns, often, self.share, self.still,
                         self.buffers, *same)
+
+    def forget(self):
+        self.judge()
+        self.inputs, self.before, self.after = [], [], []
+
+_LATER = 1.25  # times as many batches as at the last look
 
 class CopyRecord:
     "Follows the copies that are made of a model before it trains"
-    def __init__(self): self.copies, self.recent = {}, deque(maxlen=_RECENT)  # key: `_Copy`; inputs of the model
+    def __init__(self):
+        self.copies = {}  # key: `_Copy`
+        self.recent = deque(maxlen=_RECENT)  # (model, its input)
 
     def made(self,
         key,       # by which the copy will be known
         name,      # of the model
         original,  # the model itself
     ):
-        self.copies[key] = _Copy(name, original)
+        if len(self.copies) < _MOST: self.copies[key] = _Copy(name, original)
 
     def called(self,
         key,       # of a copy
@@ -102,30 +130,30 @@ class CopyRecord:
         args, kwargs,  # what it is called with
     ):
         if (c := self.copies.get(key)) is None: return  # no copy; or it was made when the training had begun
-        x = _inputs(args, kwargs)
-        c.called(m, n)
-        if not c.is_due: return
-        c.inputs.append(x)
-        if any(model is c.model and _same(x, o) for model, o in self.recent): c.beside.add(c.turns)
+        try: c.called(m, n)
+        except Exception: return self.copies.pop(key)  # as of a copy without numbers, for shapes alone
+        if not c.is_due or len(c.inputs) >= _RECENT: return
+        c.inputs.append(x := _input(args, kwargs))
+        if any(model() is c.model() and _same(x, o) for model, o in self.recent): c.beside.add(c.turns)
 
     def passed(self,
         model,         # one of those that are copied, perhaps
+        grad,          # whether it may be trained with this
         args, kwargs,  # what it is called with
     ):
         if not self.copies: return
-        self.recent.append((weakref.ref(model), x := _inputs(args, kwargs)))
+        x = _input(args, kwargs)
+        self.recent.append((weakref.ref(model), x))
         for c in self.copies.values():
-            if c.model() is model and any(_same(x, o) for o in c.inputs): c.beside.add(c.turns)
+            if c.model() is model: c.passed(x, grad)
 
-    def trained(self,
-        passes,  # (module, arguments, those by name) of a training batch
+    def stepped(self,
+        opt,  # optimizer
     ):
-        "Whether all that the model was trained with was given to the copy, too"
-        for c in self.copies.values():
-            given = [_inputs(*o[1:]) for o in passes if o[0] is c.model()] if c.inputs else []
-            if not given: continue
-            if all(any(_same(x, o) for o in c.inputs) for x in given): c.as_trained.add(c.turns)
-            c.inputs, c.is_due = [], False
+        "It has taken a step: a copy whose weights it holds goes a way of its own"
+        if not self.copies: return
+        held = {id(p) for g in opt.param_groups for p in g['params']}
+        for c in self.copies.values(): c.trains |= not c.params.isdisjoint(held)
 
     def part(self)->tuple:
         "What is known of those that were called, and don't train themselves"
@@ -135,4 +163,4 @@ class CopyRecord:
         "The loop is over"
         self.recent.clear()
         self.copies = dict(enumerate(self.copies.values()))  # without keys, which may be models
-        for c in self.copies.values(): c.inputs = []
+        for c in self.copies.values(): c.forget()

@@ -188,6 +188,7 @@ def _rows_of(replay):
     return next((x for x in replay.inputs if len(x) == len(preds)), None)
 
 _FOLLOWS, _PLACES = .7, 6  # of the distance, that of those far apart being 1; places along both dimensions
+_ROWS = 128  # along each dimension, that are looked at
 
 def _nearness(t, dim):
     "How far neighbours along a dimension are from each other, measured by those far apart"
@@ -204,11 +205,12 @@ def time_comes_first(
     "Whether neighbours in the first dimension follow one another, as times do, and those in the second don't"
     def is_so(t):
         if t.ndim < 2 or min(t.shape[:2]) < _PLACES or t.layout is not torch.strided: return False
+        t = t[:_ROWS, :_ROWS].flatten(2)[..., :_ROWS] if t.ndim > 2 else t[:_ROWS, :_ROWS]
         near, other = _nearness(t, 0), _nearness(t, 1)
         return near < _FOLLOWS*min(1, other)
     def next_one(x, y):
         floats = x.is_floating_point() or y.is_floating_point()
-        if floats or x.ndim != 2 or x.numel() != y.numel(): return False
+        if floats or x.ndim != 2 or x.numel() != y.numel() or min(x.shape) < _PLACES: return False
         y = y.reshape(x.shape)
         return torch.equal(x[1:], y[:-1]) and not torch.equal(x[:, 1:], y[:, :-1])
     pairs = zip(tensors, tensors[1:])
@@ -263,7 +265,7 @@ def place_in_batch(
     "Share of the samples whose predictions change when the samples are in another order; 0 if there are none"
     x, preds = _rows_of(replay), replay.preds
     if x is None or replay.draws or not _has_samples(replay, x): return 0.  # each place has noise of its own
-    if time_comes_first(x, *targets): return 0.
+    if _may_be_time(x, preds) and time_comes_first(x, *targets): return 0.
     other = _in_another_order(replay, len(x))
     if other is None or other.shape != preds.shape or preds.isnan().any() or other.isnan().any(): return 0.
     return float(differs(preds.roll(1, 0), other).reshape(len(x), -1).any(1).double().mean())

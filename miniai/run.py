@@ -198,7 +198,7 @@ class Updates:
     moved: list = field(default_factory=list)  # of `frozen`, those that changed nevertheless
     unregistered: list = field(default_factory=list)  # tensors with a gradient that model.parameters() lacks
     fresh: int = 0  # steps of an optimizer that was never seen, with weights that another one has stepped
-    others: int = 0  # steps looked at, of optimizers that a custom method steps
+    other_steps: int = 0  # steps looked at, of optimizers that a custom method steps
     rounded: np.ndarray = _none()  # (looks,) share of 16-bit weights that a step leaves as they are
     strangers: int = 0  # parameters that the optimizer knows and the model doesn't have
     alike: dict = field(

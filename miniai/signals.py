@@ -125,11 +125,13 @@ def _no_hook():
     f, args = NO_HOOK
     return f(*args)
 
+def _is_traced(): return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
 class _HookOfCopy:
     "Tells of the calls of a copy as long as somebody listens"
     def __init__(self, signals): self.signals = weakref.ref(signals)
     def __call__(self, m, args, kwargs):
-        if torch.compiler.is_compiling(): return
+        if _is_traced(): return
         if (signals := self.signals()) is not None and signals._is_told():
             signals.tell('copy_called', self, m, args, kwargs)
     def __deepcopy__(self, memo): return _no_hook()
@@ -168,7 +170,7 @@ class Signals:
         if self._is_told(): self.tell('weights_loaded', m)
     def _search(self, m, args):
         "A part of a model that is called from outside, as `model.encoder(x)`, is hooked like a model"
-        if self.depth or self.busy or not self._is_told(): return
+        if _is_traced() or self.depth or self.busy or not self._is_told(): return
         if m not in self.parts: return self._meet(m, args)
         self.parts.discard(m)
         self._hook(m)
@@ -182,7 +184,8 @@ class Signals:
         "A module that is called first now: it may be a copy that was made before"
         if any(m is o for o in self.kinds) or isinstance(m, torch.jit.ScriptModule): return
         if any(type(h) is _HookOfCopy for h in m._forward_pre_hooks.values()): return
-        model = next((o for o in self.kinds if type(o) is type(m) and equal_weights(o, m)), None)
+        try: model = next((o for o in self.kinds if type(o) is type(m) and equal_weights(o, m)), None)
+        except Exception: return  # as of parameters within vmap, or without numbers
         if model is None: return
         self.kinds.append(m)
         self.tell('model_copied', key := _HookOfCopy(self), model)
@@ -198,7 +201,8 @@ class Signals:
         self._search(m, args) if m in self.parts else self._begins(m, args, {})
 
     def _is_told(self):
-        return not self.ended and self.thread == threading.get_ident() and not torch.compiler.is_compiling()
+        if torch.compiler.is_compiling(): return False  # first, so that a compiler sees nothing of the rest
+        return not self.ended and self.thread == threading.get_ident()
     def _begins(self, m, args, kwargs):
         if not self._is_told(): return
         self.depth += 1

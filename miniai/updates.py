@@ -46,8 +46,8 @@ class UpdateRecord(Callback):
     "What the optimizer does to the weight tensors"
     keeps = ('looks', 'weights', 'steps', 'strangers', 'frozen', 'off', 'untrained', 'reached', 'moved',
              'left_over', 'unused', 'unregistered', 'alike', 'rows', 'batches', 'norms', '_first_rows', '_sums',
-             'fresh', 'others', 'rounded', '_stepped', '_backed', '_due', '_old', '_grads', '_norm',
-             '_scales', '_taken')  # no optimizer, and no hooks
+             'fresh', 'other_steps', 'rounded', '_stepped', '_backed', '_is_over', '_due', '_old',
+             '_grads', '_norm', '_scales', '_taken')  # no optimizer, and no hooks
     def __init__(self,
         looks,  # `Looks`: which batches are looked at
     ):
@@ -56,8 +56,8 @@ class UpdateRecord(Callback):
         self.left_over, self.unused, self.alike, self.unregistered = Scalars(), Scalars(), {}, []
         self._first_rows, self._sums, self._hooks, self._opt = {}, {}, [], None
         self._stepped = self._backed = False  # since the loss before
-        self._stepping = False  # a closure is called within the step
-        self.fresh, self.others, self.rounded, self._global = 0, 0, Scalars(), None
+        self._stepping = self._is_over = False  # a closure is called within the step; the step was taken
+        self.fresh, self.other_steps, self.rounded, self._global = 0, 0, Scalars(), None
         self._seen, self._stepped_by = None, set()  # optimizers of a fit; ids of the weights that they stepped
         self._forget_updates()
         self._drop()
@@ -174,6 +174,7 @@ def unregistered(
 @patch
 def after_loss(self:UpdateRecord, learn):
     if not learn.training: return
+    self._is_over = False
     if innermost(learn.opt) is not self._opt: self._follow(learn)
     stepped, backed, self._stepped, self._backed = self._stepped, self._backed, False, False
     backed = backed and not self._stepping
@@ -210,6 +211,7 @@ def after_backward(self:UpdateRecord, learn):
 
 @patch
 def after_step(self: UpdateRecord, learn):
+    self._is_over = True  # for this batch
     if innermost(learn.opt) is not self._opt: return self._drop()  # another one has taken over
     if self._stepped or self.steps is None: self._scales.clear()
     accumulated = self.steps and not self._stepped  # so the next step is looked at
@@ -269,8 +271,9 @@ def _note_step_begins(self:UpdateRecord, opt):
     ours = {nm: p for nm, p in self.weights.items() if id(p) in given}
     self.reached |= {nm for nm, p in ours.items() if p.grad is not None}
     if not ours or any(o is opt for o in getattr(self._opt, 'opts', (self._opt,))): return
-    self.others += 1
-    if self._old is None: self._copy_weights()  # a custom method takes this step before the Learner's
+    self.other_steps += 1
+    # a custom method takes this step before the Learner's; a callback may take one after it
+    if self._old is None and not self._is_over: self._copy_weights()
 
 @patch
 def _note_fresh(self:UpdateRecord, opt, seen):
@@ -333,7 +336,7 @@ def part(self: UpdateRecord) -> Updates:
         unregistered=self.unregistered,
         strangers=self.strangers,
         fresh=self.fresh,
-        others=self.others,
+        other_steps=self.other_steps,
         rounded=self.rounded.tensor().numpy(),
         alike=self.alike,
     )

@@ -118,7 +118,7 @@ class Follower:
 @patch
 def forward_begins(self:Follower, m, args, kwargs, grad):
     if self.in_backward: return  # a checkpointed part runs again
-    self.calls.copies.passed(m, args, kwargs)
+    self.calls.copies.passed(m, grad, args, kwargs)
     self.copy_called(m, m, args, kwargs)
     if getattr(main_tensor((*args, *kwargs.values())), 'is_meta', False): return self.close()  # shapes alone
     self.calls.n_forward, self.grad = self.calls.n_forward + 1, grad
@@ -320,6 +320,7 @@ def step_begins(self:Follower, opt):
 
 @patch
 def step_ended(self:Follower, opt):
+    self.calls.copies.stepped(opt)
     if not self.owns(opt): return self.note_stranger(opt)
     self.add(opt)
     self.stepped.add(id(opt))

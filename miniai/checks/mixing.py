@@ -38,6 +38,11 @@ def _related(b, x):
     map_nested(tensors.append, b.x)
     return any(t is not x and relates(t, len(x)) for t in tensors)
 
+def _sample_dim(x, out, y):
+    "1 where time comes first, else 0"
+    may_be_time = out.ndim > 2 and out.shape[:2] == x.shape[:2]
+    return int(may_be_time and time_comes_first(x, *tensors_of(y)))
+
 @verdict('samples apart')
 def check_mixing(b):
     "Does each prediction depend on its own sample alone?"
@@ -48,7 +53,7 @@ def check_mixing(b):
     # in evaluation mode: batch norm mixes samples while training, on purpose
     out = main_tensor(predict_batch(b.copy, map_nested(lambda t: leaf if t is x else t, b.batch)))
     if out is None or len(out) != len(x): return skip('the output has no sample dimension')
-    dim = int(out.shape[:2] == x.shape[:2] and time_comes_first(x, *tensors_of(b.y)))
+    dim = _sample_dim(x, out, b.y)
     others = {i: _depends_on(out, i, leaf, dim) for i in (0, x.shape[dim] - 1)}
     i = max(others, key=others.get)
     norms = sum(isinstance(o, nn.modules.batchnorm._BatchNorm) for o in b.model.modules())

@@ -110,7 +110,8 @@ def _is_still_far(run, y):
     "Whether targets are tiny beside the first predictions, and the last ones miss them by all their spread"
     compares = run.setup.loss_kind in _COMPARE or run.setup.same_kind
     tiny = 0 < TOO_SMALL*y.rms[0] < min(1, y.preds_rms[0]) and compares
-    return bool(tiny and y.distance[-max(1, len(y)//4):].mean() > y.std.mean())
+    spread = math.sqrt(np.square(y.std).mean() + y.mean.var())  # in batches, and between those of one sample
+    return bool(tiny and y.distance[-max(1, len(y)//4):].mean() > spread)
 
 def _of_tiny(run, y):
     seen = f'the targets have mean {y.mean.mean():.3g} and standard deviation {y.std.mean():.3g}; the '

@@ -114,7 +114,7 @@ def opposed_terms(run):
 )
 def one_target(run):
     y = run.loss_calls.only_target
-    if y is None or run.updates.others: return  # then another loss may have the other target
+    if y is None or run.updates.other_steps: return  # then another loss may have the other target
     yield Finding(0, f'all targets of binary cross entropy are {y:g}', None, y, loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/losses.ipynb #10550024

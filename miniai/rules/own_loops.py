@@ -288,7 +288,7 @@ def no_adversary(run):
     yield Finding(0, seen, None, float(n), loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/own_loops.ipynb #0107c002
-_BATCHES, _LATE = 20, .75  # training batches before it is asked; share of the run, when it was called last
+_BATCHES, _LATE = 20, .75  # training batches before it is asked; share of the run, by then
 _LITTLE = .2  # share of the way
 _ONCE = 2  # times that the state of the start may be asked, as for a comparison
 
@@ -322,7 +322,7 @@ _WITHOUT_BUFFERS = dict(
 def copy_not_updated(run):
     for c in run.calls.copies:
         at, where = f'after {c.looked} batches', f'a copy of {c.name}'
-        known = c.looked >= _BATCHES and c.last >= _LATE*len(run.loss) and c.share is not None
+        known = c.share is not None and c.looked >= max(_BATCHES, _LATE*len(run.loss))
         if not known or c.often and c.as_trained: continue
         for seen, severity, reason in _that_lags(c):
             yield Finding(0, f'{at} {seen}', where, c.share, loss_curve(run), severity, **reason)
@@ -332,7 +332,7 @@ def _that_lags(c):
     if c.still and c.turns > _ONCE:
         seen = 'its weights are those of the start'
         yield seen, 'note' if c.beside and not c.often else 'warning', _STANDS_STILL
-    elif c.share < _LITTLE and not c.still:
+    elif -_LITTLE/4 < c.share < _LITTLE and not c.still:  # one that goes back is no average
         seen = f'it has gone {c.share:.0%} of the way that the model has gone'
         yield seen, 'note' if c.beside or c.often else 'warning', _TOO_SLOW
     elif c.buffers and not c.still:

@@ -32,7 +32,8 @@ TOO_SOON = (1e-3, .5, 'a thousandth'), (.02, .4, 'a fiftieth')  # of the highest
 def schedule(run):
     yield from _never_up(run)
     n, top = len(run.lr), np.nanmax(run.lr, initial=0)
-    k, below = next(filter(None, (_for_good(run.lr, top, *o) for o in TOO_SOON)), (None, ''))
+    limits = TOO_SOON[:1] if _by_epochs(run) else TOO_SOON
+    k, below = next(filter(None, (_for_good(run.lr, top, *o) for o in limits)), (None, ''))
     if n < 20 or k is None: return
     waited = run.setup.scheduler == _PATIENT or _had_come_to_rest(run, top)
     yield Finding(
@@ -45,6 +46,11 @@ def schedule(run):
         'note' if waited else milder('critical', run.learns),
         **(_NO_PROGRESS if waited else {}),
     )
+
+def _by_epochs(run):
+    "Whether the learning rate changes between epochs only, as it should"
+    changed = {*(np.nonzero(np.diff(run.lr))[0] + 1)}
+    return len(run.epochs.ends) > 1 and changed <= {*run.epochs.ends}
 
 def _for_good(lr, top, share, within, words):
     "The batch from which on the learning rate is below a share of its highest, if it comes so soon"

@@ -60,7 +60,7 @@ _SOME = 5  # norms, for a percentile of them
 def _calm(run):
     "The norms of all gradients while the loss was no higher than twice its start: later ones say nothing"
     n = min(map(len, (run.updates.norms, run.updates.batches)))
-    norms, at = run.updates.norms[:n], run.updates.batches[:n]
+    norms, at = run.updates.norms[:n], run.updates.batches[:n].astype(int)
     calm = np.isfinite(norms) & (run.loss[at] <= 2*abs(run.first) + .5)
     return norms[calm]
 
