@@ -1970,8 +1970,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                        'miniai/rules/own_loops.py')},
             'miniai.rules.settings': { 'miniai.rules.settings._at_zero': ( 'diagnosis/rules/settings.html#_at_zero',
                                                                            'miniai/rules/settings.py'),
-                                       'miniai.rules.settings._by_epochs': ( 'diagnosis/rules/settings.html#_by_epochs',
-                                                                             'miniai/rules/settings.py'),
                                        'miniai.rules.settings._for_good': ( 'diagnosis/rules/settings.html#_for_good',
                                                                             'miniai/rules/settings.py'),
                                        'miniai.rules.settings._had_come_to_rest': ( 'diagnosis/rules/settings.html#_had_come_to_rest',

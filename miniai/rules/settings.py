@@ -26,15 +26,16 @@ TOO_SOON = (1e-3, .5, 'a thousandth'), (.02, .4, 'a fiftieth')  # of the highest
     'step it once an epoch (EpochSchedCB), or give it the length of the run in batches',
     stage='settings',
     when='before half of the batches, the learning rate is below a thousandth of its highest, or before '
-         'two fifths of them below a fiftieth, for good, milder where the model learns; or after fifty batches it has not reached half of the highest '
+         'two fifths of them below a fiftieth, changing with each batch, for good, milder where the model learns; or after fifty batches it has not reached half of the highest '
          'that is planned, or it has risen in each of them',
 )
 def schedule(run):
     yield from _never_up(run)
     n, top = len(run.lr), np.nanmax(run.lr, initial=0)
-    limits = TOO_SOON[:1] if _by_epochs(run) else TOO_SOON
+    if n < 20: return
+    limits = TOO_SOON if (np.diff(run.lr) != 0).mean() > .5 else TOO_SOON[:1]  # with each batch, or with epochs
     k, below = next(filter(None, (_for_good(run.lr, top, *o) for o in limits)), (None, ''))
-    if n < 20 or k is None: return
+    if k is None: return
     waited = run.setup.scheduler == _PATIENT or _had_come_to_rest(run, top)
     yield Finding(
         k,
@@ -46,11 +47,6 @@ def schedule(run):
         'note' if waited else milder('critical', run.learns),
         **(_NO_PROGRESS if waited else {}),
     )
-
-def _by_epochs(run):
-    "Whether the learning rate changes between epochs only, as it should"
-    changed = {*(np.nonzero(np.diff(run.lr))[0] + 1)}
-    return len(run.epochs.ends) > 1 and changed <= {*run.epochs.ends}
 
 def _for_good(lr, top, share, within, words):
     "The batch from which on the learning rate is below a share of its highest, if it comes so soon"
