@@ -61,6 +61,20 @@ LAST = dict(  # opened once, and tried again only where a rule was made for a mi
     r58=dict(gradient_not_reversed='', alpha_by_integer_division='gradient_cut frozen', domain_classifier_not_in_optimizer='not_in_optimizer frozen', target_features_detached='gradient_cut', target_normalised_otherwise='validation_differs'),
     r59=dict(features_normalised_over_batch='mixed_samples', head_not_in_optimizer='not_in_optimizer frozen', labels_collide_in_merged_sets='', scheduler_stepped_per_batch='schedule lr_too_low', margin_taken_off_the_angle=''),
     r60=dict(edges_not_offset_in_batch='no_edges', edge_list_reshaped_not_transposed='mixed_dimensions', edges_in_one_direction_only='validation_differs', nll_loss_of_raw_scores='output_mismatch unbounded_loss', nodes_permuted_without_edges='not_learning'))
+NEXT = dict(  # dense pairs, GANs, decoders, copies: written down before anything was found in them
+    r61=dict(crop_drawn_twice='', holes_in_the_loss='', silog_lambda_one='', one_cycle_stepped_per_epoch='schedule lr_too_low', validation_not_normalised='validation_differs'),
+    r62=dict(mask_resized_bilinear='', void_clamped_to_last_class='', weights_not_inverted='collapsed', poly_ends_after_first_epoch='schedule', decoder_joins_itself=''),
+    r63=dict(warp_to_the_wrong_side='', half_grid='', smoothness_weight_too_large='', ssim_without_one_minus='', mask_without_regulariser=''),
+    r64=dict(labels_drawn_again_for_the_judge='', no_detach_no_zero='other_loss', reals_in_zero_one='output_mismatch', uniform_noise_at_sampling='', hinge_margin_on_the_wrong_side=''),
+    r65=dict(identity_fed_with_the_other_domain='', cycle_against_the_other_domain='', only_one_generator_in_the_optimizer='not_in_optimizer', decay_past_the_end='schedule diverged', discriminators_swapped=''),
+    r66=dict(targets_not_shifted='target_seen', pictures_not_sorted_along='not_learning unpaired', mirror_with_left_and_right='', state_not_carried_in_decoding='state_not_carried', encoder_without_gradient='gradient_cut frozen'),
+    r67=dict(no_causal_mask='target_seen', end_token_is_the_pad='padding_counted', warmup_longer_than_training='schedule lr_too_low', smoothing_for_confidence='', only_the_last_word_fed=''),
+    r68=dict(done_not_used='', frame_stored_by_reference='same_samples', copy_in_the_wrong_direction='', q_column_against_row='shape_mismatch', action_from_the_greedy_net_stored=''),
+    r69=dict(positive_at_the_end='', both_views_the_same='same_views', lr_of_sgd_for_adam='lr_too_high', shuffle_not_undone='not_learning unpaired', momentum_exchanged=''),
+    r70=dict(training_files_not_resampled='validation_differs', snr_with_the_wrong_sign='', masks_of_another_recipe='', validation_in_train_mode='validation_mode', split_after_copying='leak'),
+    r71=dict(buffers_not_copied='copy_not_updated', ema_decay_without_rampup='copy_not_updated', unlabelled_as_class_zero='collapsed', mask_of_the_unsure='', hidden_labels_used=''),
+    r72=dict(scaled_window_by_window='', kl_summed_error_averaged='mean_and_sum', decay_per_batch='schedule', score_at_the_window_start='', point_adjusted=''))
+
 MISSED = dict(  # nothing that is recorded shows these, or only in other numbers than the mistake changes
     r01='mixup_lambda_swapped',
     r02='flip_breaks_label',
