@@ -507,6 +507,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'miniai.copies.CopyRecord.stepped': ('diagnosis/copies.html#copyrecord.stepped', 'miniai/copies.py'),
                                'miniai.copies._Copy': ('diagnosis/copies.html#_copy', 'miniai/copies.py'),
                                'miniai.copies._Copy.__init__': ('diagnosis/copies.html#_copy.__init__', 'miniai/copies.py'),
+                               'miniai.copies._Copy._is_look': ('diagnosis/copies.html#_copy._is_look', 'miniai/copies.py'),
                                'miniai.copies._Copy._look': ('diagnosis/copies.html#_copy._look', 'miniai/copies.py'),
                                'miniai.copies._Copy._state': ('diagnosis/copies.html#_copy._state', 'miniai/copies.py'),
                                'miniai.copies._Copy.called': ('diagnosis/copies.html#_copy.called', 'miniai/copies.py'),

@@ -66,6 +66,9 @@ class _Copy:
 
     def _state(self, m): return _sampled(m.parameters()), _sampled(m.buffers())
 
+    def _is_look(self, turn, n):
+        return not turn & (turn - 1) or self.looked is not None and n >= _LATER*self.looked
+
     def called(self, m, n):
         "It is called after so many training batches"
         if n == self.last: return
@@ -73,7 +76,7 @@ class _Copy:
         self.turns, self.last = self.turns + 1, n
         self.inputs, self.before, self.after = [], self.after, []
         self.params = self.params or {id(p) for p in m.parameters()}
-        self.is_due = not self.turns & (self.turns - 1) or self.looked is not None and n >= _LATER*self.looked
+        self.is_due = self._is_look(self.turns, n)
         if self.is_due: self._look(m, n)
 
     def _look(self, m, n):
@@ -89,7 +92,7 @@ class _Copy:
 
     def passed(self, x, grad):
         "The model is called: in a look, or right before one"
-        next_is_due = not (self.turns + 1) & self.turns
+        next_is_due = self._is_look(self.turns + 1, (self.last or 0) + 1)
         if grad and (self.is_due or next_is_due) and len(self.after) < _RECENT: self.after.append(x)
         if any(_same(x, o) for o in self.inputs): self.beside.add(self.turns)
 
