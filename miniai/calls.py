@@ -86,6 +86,7 @@ class OpenBatch:
         self.held = None          # a weight and its gradient, which another loss gave
         self.n_at_grad = None  # forward passes before `torch.autograd.grad` was called without create_graph
         self.cuts = False  # and the loss is computed from those gradients
+        self.attacks = False  # whether a loss is followed back to the inputs alone
         self.without_graph = deque(maxlen=MAX_CALLS)  # outputs of models that train, though gradients are on
         self.is_lost = False  # whether a loss function was given one of these since the last backward pass
         self.unused = ()  # outputs that the loss doesn't depend on

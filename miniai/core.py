@@ -6,9 +6,9 @@
 __all__ = ['def_device', 'set_seed', 'random_states', 'set_random_states', 'keep_random', 'is_looking', 'Training', 'device_of',
            'keep_modes', 'keep_state', 'map_nested', 'tensors_of', 'to_device', 'to_cpu', 'cat_nested', 'main_tensor',
            'split_batch', 'parts_of', 'batch_size', 'length', 'listify', 'default_lr', 'Scalars', 'ModelRef',
-           'is_wrapped', 'note', 'write_whole', 'import_quietly', 'innermost', 'step_hooks', 'walk', 'is_sharded',
-           'copied', 'trains', 'rms', 'rms_each', 'column_stds', 'logits_of', 'Lines', 'show_methods', 'clean_tb',
-           'clean_ipython_hist', 'clean_mem']
+           'is_wrapped', 'is_transformed', 'note', 'write_whole', 'import_quietly', 'innermost', 'step_hooks', 'walk',
+           'is_sharded', 'copied', 'trains', 'rms', 'rms_each', 'column_stds', 'logits_of', 'Lines', 'show_methods',
+           'clean_tb', 'clean_ipython_hist', 'clean_mem']
 
 # %% ../nbs/loop/00_core.ipynb #e3c64ce1
 import ast, copy, dataclasses, gc, inspect, linecache, os, random, re, secrets, sys, threading, traceback, warnings, weakref
@@ -380,6 +380,10 @@ def is_wrapped(
 )->bool:
     "Whether `t` stands for others, inside a function transform of `torch.func`"
     return t is not None and torch._C._functorch.is_functorch_wrapped_tensor(t)
+
+def is_transformed()->bool:
+    "Whether a function transform of `torch.func` is at work, as `vmap` or `grad`"
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 # %% ../nbs/loop/00_core.ipynb #7299fbc3
 def note(

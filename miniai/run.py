@@ -199,6 +199,8 @@ class Updates:
     unregistered: list = field(default_factory=list)  # tensors with a gradient that model.parameters() lacks
     fresh: int = 0  # steps of an optimizer that was never seen, with weights that another one has stepped
     other_steps: int = 0  # steps looked at, of optimizers that a custom method steps
+    by_hand: int = 0  # steps with gradients that the loop itself put in place
+    input_grads: int = 0  # backward passes that give the inputs a gradient, too
     rounded: np.ndarray = _none()  # (looks,) share of 16-bit weights that a step leaves as they are
     strangers: int = 0  # parameters that the optimizer knows and the model doesn't have
     alike: dict = field(

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.data import dataloader
+from .core import is_transformed
 from .copies import equal_weights
 from .hooks import NO_HOOK, is_compiled
 from .listen import LOSS_NAMES
@@ -33,6 +34,10 @@ _listening, _lock = [], threading.RLock()
 _within = threading.local()  # the events whose function is running, in this thread
 if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_listening.clear)  # a worker of a loader
 
+def _is_traced():
+    "Whether a compiler or tracer looks on, or `torch.func` transforms what runs"
+    return torch.compiler.is_compiling() or torch.jit.is_tracing() or is_transformed()
+
 def _tell(event, *args):
     for o in [*_listening]:
         if o.thread == threading.get_ident(): o.tell(event, *args)
@@ -41,7 +46,7 @@ def _telling(f, after, before):
     "A function like `f` that tells of its calls"
     @functools.wraps(f)
     def call(*args, **kwargs):
-        if torch.compiler.is_compiling() or getattr(_within, after, False): return f(*args, **kwargs)
+        if _is_traced() or getattr(_within, after, False): return f(*args, **kwargs)
         setattr(_within, after, True)
         try:
             if before: _tell(before, f, args, kwargs)
@@ -125,8 +130,6 @@ def _no_hook():
     f, args = NO_HOOK
     return f(*args)
 
-def _is_traced(): return torch.compiler.is_compiling() or torch.jit.is_tracing()
-
 class _HookOfCopy:
     "Tells of the calls of a copy as long as somebody listens"
     def __init__(self, signals): self.signals = weakref.ref(signals)
@@ -201,7 +204,7 @@ class Signals:
         self._search(m, args) if m in self.parts else self._begins(m, args, {})
 
     def _is_told(self):
-        if torch.compiler.is_compiling(): return False  # first, so that a compiler sees nothing of the rest
+        if _is_traced(): return False  # first, so that a compiler sees nothing of the rest
         return not self.ended and self.thread == threading.get_ident()
     def _begins(self, m, args, kwargs):
         if not self._is_told(): return

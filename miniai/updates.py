@@ -11,7 +11,7 @@ from weakref import WeakSet
 import numpy as np, torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
-from .core import Scalars, innermost, patch, rms, rms_each, step_hooks
+from .core import Scalars, innermost, patch, rms, rms_each, step_hooks, tensors_of
 from .counting import Rows
 from .loop import Callback
 from .run import Updates
@@ -42,12 +42,30 @@ def _moved_alike(moved):
 def _sums(p): return torch.stack([p.detach().float().sum(), p.detach().float().abs().sum()])
 
 # %% ../nbs/diagnosis/updates.ipynb #d5e003bf
+class _Fate:
+    "What becomes of the gradients of a backward pass, told by one of them"
+    def __init__(self, weights=()):
+        self.weights = sorted(weights, key=torch.numel)  # so that what is kept is small
+        self.weight = self.grad = self.version = None
+        self.inputs_too = False
+    def begin(self, inputs):
+        self.inputs_too = any(t.requires_grad for t in tensors_of(inputs))
+        self.weight = p = next((p for p in self.weights if p.grad is not None), None)
+        self.grad, self.version = (None, None) if p is None else (p.grad, p._version)
+    def is_used(self):
+        "Whether the inputs wanted it, or somebody has written into the weights since"
+        return self.inputs_too or self.weight is not None and self.weight._version != self.version
+    def is_replaced(self):
+        "Whether the loop itself has put another gradient in its place"
+        now = None if self.weight is None else self.weight.grad
+        return now is not None and now is not self.grad
+
 class UpdateRecord(Callback):
     "What the optimizer does to the weight tensors"
     keeps = ('looks', 'weights', 'steps', 'strangers', 'frozen', 'off', 'untrained', 'reached', 'moved',
              'left_over', 'unused', 'unregistered', 'alike', 'rows', 'batches', 'norms', '_first_rows', '_sums',
-             'fresh', 'other_steps', 'rounded', '_stepped', '_backed', '_is_over', '_due', '_old',
-             '_grads', '_norm', '_scales', '_taken')  # no optimizer, and no hooks
+             'fresh', 'other_steps', 'by_hand', 'input_grads', 'rounded', '_stepped', '_backed', '_is_over', '_due', '_old',
+             '_grads', '_norm', '_scales', '_taken', '_left')  # no optimizer, and no hooks
     def __init__(self,
         looks,  # `Looks`: which batches are looked at
     ):
@@ -57,20 +75,24 @@ class UpdateRecord(Callback):
         self._first_rows, self._sums, self._hooks, self._opt = {}, {}, [], None
         self._stepped = self._backed = False  # since the loss before
         self._stepping = self._is_over = False  # a closure is called within the step; the step was taken
-        self.fresh, self.other_steps, self.rounded, self._global = 0, 0, Scalars(), None
+        self.fresh, self.other_steps, self.by_hand, self.input_grads = 0, 0, 0, 0
+        self.rounded, self._global = Scalars(), None
         self._seen, self._stepped_by = None, set()  # optimizers of a fit; ids of the weights that they stepped
+        self._fate = _Fate()
         self._forget_updates()
         self._drop()
 
     def _forget_updates(self): self.rows, self.batches, self.norms = Rows(torch.float32), [], Scalars()
     def _drop(self):
         self._due, self._scales, self._taken = False, [], {}
-        self._old = self._grads = self._norm = None
+        self._old = self._grads = self._norm = self._left = None
+        self._early = {}  # sizes of gradients that are dropped within the backward pass
         self._has = {}  # id of a 16-bit weight: where it has a gradient
 
     def before_fit(self, learn):
         self.weights = weight_tensors(learn.model)
         self._seen, self._stepped_by = WeakSet(), set()
+        self._fate = _Fate(self.weights.values())
         self._global = register_optimizer_step_pre_hook(self._before_any_step)
         self._follow(learn)
 
@@ -177,11 +199,12 @@ def after_loss(self:UpdateRecord, learn):
     self._is_over = False
     if innermost(learn.opt) is not self._opt: self._follow(learn)
     stepped, backed, self._stepped, self._backed = self._stepped, self._backed, False, False
-    backed = backed and not self._stepping
-    if not self.looks.due() or not (stepped or backed): return
+    cleared = backed and self.looks.due() and not (self._stepping or self._fate.is_used())
+    looked = self.looks.due() if stepped else self._left is not None
+    if not (cleared or looked): return
     left = self._least_left(learn)
-    if stepped: self.left_over.append(left)
-    if backed: self.unused.append((left == 0).float()*(not stepped))  # else they are accumulated
+    if looked: self._left = left if stepped else torch.minimum(self._left, left)
+    if cleared: self.unused.append((left == 0).float()*(not stepped))  # else they are accumulated
 
 @patch
 def _least_left(self:UpdateRecord, learn):
@@ -199,15 +222,22 @@ def _least_left(self:UpdateRecord, learn):
 @patch
 def after_backward(self:UpdateRecord, learn):
     self._backed = True
+    self._fate.begin(learn.inputs)
+    self.input_grads += self._fate.inputs_too
     if self.looks.n % _HIDDEN == 1: self._search(learn.model)
     self._scales.append(learn.loss_scale)  # of the batches that are accumulated
     self._due |= self.looks.due(EARLY)
     if not self._due: return
     if self._old is None: self._copy_weights()
     self.reached |= {nm for nm, p in self.weights.items() if p.grad is not None}
-    grads = [p.new_zeros(()).float() if p.grad is None else p.grad for p in self.weights.values()]
+    self._grads = self._sizes_of_grads()
+
+@patch
+def _sizes_of_grads(self:UpdateRecord):
+    def none(nm, p): return self._early.get(nm, p.new_zeros(()).float())
+    grads = [none(nm, p) if p.grad is None else p.grad for nm, p in self.weights.items()]
     scales = [o for o in self._scales if o is not None]
-    self._grads = rms_each(grads)/(sum(scales) if scales else 1) if grads else None
+    return rms_each(grads)/(sum(scales) if scales else 1) if grads else None
 
 @patch
 def after_step(self: UpdateRecord, learn):
@@ -223,7 +253,7 @@ def after_step(self: UpdateRecord, learn):
         self._note_rounded(old, new)
     self.batches.append(self.looks.n)
     self.norms.append(math.nan if self._norm is None else self._norm)
-    self._old, self._due = None, False
+    self._old, self._due, self._early = None, False, {}
 
 @patch
 def _note_rounded(self:UpdateRecord, old, new):
@@ -251,7 +281,14 @@ def _copy_weights(self:UpdateRecord):
 @patch
 def _note_norm(self:UpdateRecord, opt):
     self._stepping = True
-    if self._old is None: return
+    self.by_hand += self._fate.is_replaced()
+    if self._left is not None: self.left_over.append(self._left)
+    self._left = None
+    if self._old is not None: self._note_given(opt)
+
+@patch
+def _note_given(self:UpdateRecord, opt):
+    "The norm of what an optimizer is given"
     grads = [p.grad for g in opt.param_groups for p in g['params'] if p.grad is not None]
     roots = [math.sqrt(g.numel()) for g in grads]
     if grads: self._norm = torch.stack(torch._foreach_mul([*rms_each(grads)], roots)).norm()
@@ -262,18 +299,26 @@ def _note_norm(self:UpdateRecord, opt):
 def _before_any_step(self:UpdateRecord, opt, args, kwargs):
     if (seen := self._seen) is None: return  # after the fit: another thread may be about to step
     self._note_fresh(opt, seen)
-    if self.looks.due(EARLY): self._note_step_begins(opt)
+    given = _ids(p for g in opt.param_groups for p in g['params'])
+    ours = {nm: p for nm, p in self.weights.items() if id(p) in given} if self.looks.due(EARLY) else {}
+    if ours: self._note_step_begins(opt, ours)
 
 @patch
-def _note_step_begins(self:UpdateRecord, opt):
+def _note_step_begins(self:UpdateRecord, opt, ours):
     "Any optimizer is about to step: that of the Learner, or one that a custom method steps"
-    given = _ids(p for g in opt.param_groups for p in g['params'])
-    ours = {nm: p for nm, p in self.weights.items() if id(p) in given}
-    self.reached |= {nm for nm, p in ours.items() if p.grad is not None}
-    if not ours or any(o is opt for o in getattr(self._opt, 'opts', (self._opt,))): return
-    self.other_steps += 1
+    self._note_early({nm: p for nm, p in ours.items() if p.grad is not None})
+    known = any(o is opt for o in getattr(self._opt, 'opts', (self._opt,)))
+    self.other_steps += not known
     # a custom method takes this step before the Learner's; a callback may take one after it
-    if self._old is None and not self._is_over: self._copy_weights()
+    first = self._old is None and not self._is_over
+    if first and not (known and self._backed): self._copy_weights()
+
+@patch
+def _note_early(self:UpdateRecord, given):
+    "Gradients that a step is taken with within the backward pass, where they may be dropped at once"
+    self.reached |= {*given}
+    if self._backed: return
+    self._early |= {nm: rms(p.grad) for nm, p in given.items() if not p.grad.is_sparse}
 
 @patch
 def _note_fresh(self:UpdateRecord, opt, seen):
@@ -296,7 +341,7 @@ def _note_step(self:UpdateRecord, opt):
 def cleanup_fit(self: UpdateRecord, learn):
     self._remove_hooks()
     self._global, _ = None, self._global and self._global.remove()
-    self._seen = None
+    self._seen, self._fate = None, _Fate()
     self.alike = {
         nm: _moved_alike(self.weights[nm].detach() - o.to(self.weights[nm]))
         for nm, o in self._first_rows.items()
@@ -337,6 +382,8 @@ def part(self: UpdateRecord) -> Updates:
         strangers=self.strangers,
         fresh=self.fresh,
         other_steps=self.other_steps,
+        by_hand=self.by_hand,
+        input_grads=self.input_grads,
         rounded=self.rounded.tensor().numpy(),
         alike=self.alike,
     )

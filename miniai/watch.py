@@ -49,6 +49,7 @@ class Follower:
         self.n_passes = 0
         self.most_losses, self.waiting, self.stepped, self.unstepped, self.width = 1, 0, set(), False, None
         self.acting = set()  # optimizers that step by turns, in one batch
+        self.stepping = []  # those that are within a step: one may step another one
         self.acted = False  # since the last training batch
         self.loads_itself = False  # since load_state_dict has begun
         self.unlearnt = 0  # batches of other data since the last training batch, without a loss
@@ -292,7 +293,7 @@ def call_failed(self:Follower, f): self.in_backward = False
 def backward_ended(self:Follower, f, args, kwargs, out):
     self.in_backward = False
     if self.open is None or self.root is None: return
-    self.root, self.unstepped = None, True
+    self.root, self.unstepped = None, not self.open.fresh  # hooks may step within the backward pass
     self.open.backward += 1
     if self.open.held is not None: self._note_sum(self.open)
     if self.open.backward == 1 and self.calls.n in (FIRST_ASKED, FIRST_ASKED + 1): self._note_untrained()
@@ -314,13 +315,17 @@ def _version(grad): return None if grad is None else (id(grad), grad._version)
 def step_begins(self:Follower, opt):
     b = self.open
     self.recorder.end()
+    if opt in self.stepping: self.stepping = self.stepping[:self.stepping.index(opt)]  # that one failed
+    self.stepping.append(opt)
     if b is None or not self.owns(opt): return
-    waits = b.grad and len(b.outs) and not b.backward
+    waits = b.grad and len(b.outs) and not b.backward and not self.in_backward
     self.calls.counts['stale'] += bool(waits and self.unstepped)
 
 @patch
 def step_ended(self:Follower, opt):
     self.calls.copies.stepped(opt)
+    within, self.stepping = self.stepping[:-1], self.stepping[:-1]
+    if within: return  # the step of that one is what the loop takes
     if not self.owns(opt): return self.note_stranger(opt)
     self.add(opt)
     self.stepped.add(id(opt))
@@ -361,7 +366,9 @@ def differentiated(self:Follower, f, args, kwargs, out):
         return
     b.cuts |= any(t.requires_grad and reaches(t, b.first_grads) for t in tensors_of(args[:1]))  # a second derivative
     wanted = args[1] if len(args) > 1 else kwargs.get('inputs')
-    if not any(id(t) in self.params for t in tensors_of(wanted)): b.n_at_grad = len(b.called)
+    if any(id(t) in self.params for t in tensors_of(wanted)): return
+    b.n_at_grad = len(b.called)
+    b.attacks |= any(t.grad_fn in b.loss_nodes() for t in tensors_of(args[:1]))
 
 _CREATE_GRAPH = 4  # its place among the arguments
 
@@ -399,6 +406,7 @@ def close(self:Follower):
     self.recorder.end()
     if b is None: return
     if b.backward: return self.trained_with(b)
+    if b.attacks: return self._unused(b)
     if b.losses and not b.grad: self.validate(b)
     elif self.is_measured(b): self.measure(b)
     else: self._unused(b)  # it was ended before its loss, or may be validation
@@ -610,10 +618,11 @@ def diagnose(self:Watch):
     "What is wrong with the run so far, worst first"
     if not self.calls.n_forward:
         raise ValueError('the watched model was never called: was another one trained, a copy of it, or a '
-                         'compiled one? Then watch what torch.compile returned')
+                         'compiled one? Then watch what torch.compile returned. Calls within torch.func aren\'t seen')
     if not len(self.record.batches.losses):
         raise ValueError(f'no backward pass reached the watched model in {self.calls.n_forward} forward passes: '
-                         'is the loss computed from its output, without detach(), item() or no_grad()?')
+                         'is the loss computed from its output, without detach(), item() or no_grad()? '
+                             'torch.autograd.grad and training without gradients aren\'t followed')
     res = diagnosis(self.run())
     res.unseen = [*self._ended_early(), *self._without_targets(res.n_batches)]
     return res

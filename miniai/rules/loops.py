@@ -88,12 +88,13 @@ def _writes_nothing(run):
     'call opt.step() after each backward pass; while accumulating, call zero_grad() after a step only',
     fact=True,
     stage='settings',
-    when='steps are taken, and after more than half of the batches gradients are cleared without one',
+    when='steps are taken, and after more than half of the batches gradients are cleared without one (not '
+         'those that inputs want, as in an attack; nor where the loop puts gradients in place by hand)',
 )
 def gradients_unused(run):
     up = run.updates
     share = float(up.unused.mean()) if len(up.unused) >= MIN_BATCHES and up.steps else 0.0
-    if share <= MOST_BATCHES: return
+    if share <= MOST_BATCHES or up.by_hand: return
     at = run.batches.at(len(up.unused), 1)
     seen = f'the gradients of {share:.0%} of the batches looked at were cleared before any step'
     curve = Curve(at, {'cleared': up.unused}, 'gradients cleared without a step')
@@ -155,7 +156,8 @@ def _switched_off(run, off):
     random = len(off) <= n/2 and {*off} <= {*run.updates.untrained}
     adapting = [nm for nm, moved in run.batches.adapting.items() if moved > MOVED]
     harmless = run.learns and not random and not adapting
-    severity = 'critical' if len(off) == n else 'note' if harmless else 'warning'
+    severity = 'note' if harmless else 'warning'
+    if len(off) == n: severity = 'note' if run.updates.input_grads else 'critical'  # the inputs are trained
     seen = f'{len(off)} of {n} weight tensors have requires_grad=False: {", ".join(off[:4])}'
     if adapting and len(off) < n:
         seen = f'{seen}; in training mode: {", ".join(adapting[:4])}'
