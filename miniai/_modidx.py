@@ -400,6 +400,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                            'miniai/checks/data.py'),
                                     'miniai.checks.data._one_kind': ('trying/checks/data.html#_one_kind', 'miniai/checks/data.py'),
                                     'miniai.checks.data._several': ('trying/checks/data.html#_several', 'miniai/checks/data.py'),
+                                    'miniai.checks.data._single': ('trying/checks/data.html#_single', 'miniai/checks/data.py'),
                                     'miniai.checks.data.check_input': ('trying/checks/data.html#check_input', 'miniai/checks/data.py'),
                                     'miniai.checks.data.check_labels': ('trying/checks/data.html#check_labels', 'miniai/checks/data.py'),
                                     'miniai.checks.data.check_shapes': ('trying/checks/data.html#check_shapes', 'miniai/checks/data.py'),

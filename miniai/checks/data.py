@@ -13,13 +13,17 @@ from ..errors import one_output, shape_of, target_remedy
 from ..verdicts import fail, ok, skip, verdict
 
 # %% ../../nbs/trying/checks/data.ipynb #508de553
+_SEVERAL = 'predictions or targets are not one tensor'
+
+def _single(preds, y): return isinstance(preds, torch.Tensor) and all(isinstance(o, torch.Tensor) for o in y[:1])
+
 _CORRECT = 'correct the labels, or give the last layer more outputs'
 
 @verdict('labels')
 def check_labels(b):
     "Does each label have a logit?"
     found = logits_of(b.evaluate(), b.y)
-    if found is None: return skip('no integer labels')
+    if found is None: return skip('no integer labels' if _single(b.preds, b.y) else _SEVERAL)
     logits, labels = found
     c = logits.shape[1]
     seen = f'labels from {int(labels.min())} to {int(labels.max())}, {c} logits'
@@ -58,7 +62,7 @@ def check_shapes(b):
     "Have predictions and targets the shapes that the loss needs?"
     preds, y = b.evaluate(), b.y[0] if b.y else None
     if not isinstance(preds, torch.Tensor) or not isinstance(y, torch.Tensor):
-        return skip('predictions or targets are not one tensor')
+        return skip(_SEVERAL)
     if preds.shape != y.shape and not b.meet_in_loss(preds, y):
         return skip(f'the loss takes {shape_of(preds)} and {shape_of(y)} apart')
     seen = f'predictions {tuple(preds.shape)}, targets {tuple(y.shape)}'
@@ -76,7 +80,7 @@ _OTHER_KIND = ', which are not of one kind: as a logarithm, or several parameter
 def check_targets(b):
     "Are the targets of a size that a fresh model can reach?"
     preds, y = main_tensor(b.evaluate()), b.y[0] if b.y else None
-    if preds is None or not isinstance(y, torch.Tensor): return skip('no floating-point targets')
+    if preds is None or not isinstance(y, torch.Tensor): return skip('no floating-point targets' if _single(b.preds, b.y) else _SEVERAL)
     if not y.is_floating_point() and y.shape != preds.shape: return skip('no floating-point targets')
     size, loss = rms(preds), b.loss_of(b.preds, b.y)
     if bad := int((~y.isfinite()).sum()): return _holes(bad, y, loss)
