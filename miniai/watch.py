@@ -618,7 +618,7 @@ def diagnose(self:Watch):
     "What is wrong with the run so far, worst first"
     if not self.calls.n_forward:
         raise ValueError('the watched model was never called: was another one trained, a copy of it, or a '
-                         'compiled one? Then watch what torch.compile returned. Calls within torch.func aren\'t seen')
+                         'compiled one? Then watch what torch.compile returned. Calls in torch.func aren\'t seen')
     if not len(self.record.batches.losses):
         raise ValueError(f'no backward pass reached the watched model in {self.calls.n_forward} forward passes: '
                          'is the loss computed from its output, without detach(), item() or no_grad()? '

@@ -15,7 +15,7 @@ from ..verdicts import fail, ok, skip, verdict
 # %% ../../nbs/trying/checks/data.ipynb #508de553
 _SEVERAL = 'predictions or targets are not one tensor'
 
-def _single(preds, y): return isinstance(preds, torch.Tensor) and all(isinstance(o, torch.Tensor) for o in y[:1])
+def _single(preds, y): return all(isinstance(o, torch.Tensor) for o in (preds, *y[:1]))
 
 _CORRECT = 'correct the labels, or give the last layer more outputs'
 
@@ -80,8 +80,9 @@ _OTHER_KIND = ', which are not of one kind: as a logarithm, or several parameter
 def check_targets(b):
     "Are the targets of a size that a fresh model can reach?"
     preds, y = main_tensor(b.evaluate()), b.y[0] if b.y else None
-    if preds is None or not isinstance(y, torch.Tensor): return skip('no floating-point targets' if _single(b.preds, b.y) else _SEVERAL)
-    if not y.is_floating_point() and y.shape != preds.shape: return skip('no floating-point targets')
+    none = skip('no floating-point targets')
+    if preds is None or not isinstance(y, torch.Tensor): return skip(_SEVERAL) if b.y else none
+    if not y.is_floating_point() and y.shape != preds.shape: return none
     size, loss = rms(preds), b.loss_of(b.preds, b.y)
     if bad := int((~y.isfinite()).sum()): return _holes(bad, y, loss)
     seen = (f'mean {y.float().mean():.3g}, std {y.float().std(correction=0):.3g}; '
