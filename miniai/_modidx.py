@@ -1222,6 +1222,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'miniai.listen._address': ('looking/listen.html#_address', 'miniai/listen.py'),
                                'miniai.listen._attention': ('looking/listen.html#_attention', 'miniai/listen.py'),
                                'miniai.listen._blocks': ('looking/listen.html#_blocks', 'miniai/listen.py'),
+                               'miniai.listen._enlarged': ('looking/listen.html#_enlarged', 'miniai/listen.py'),
                                'miniai.listen._has_fast_path': ('looking/listen.html#_has_fast_path', 'miniai/listen.py'),
                                'miniai.listen._in_loss': ('looking/listen.html#_in_loss', 'miniai/listen.py'),
                                'miniai.listen._is_torch': ('looking/listen.html#_is_torch', 'miniai/listen.py'),

@@ -178,7 +178,7 @@ def _has_samples(replay, x):
     n, parts = len(x), [*replay.model.modules()]
     if n < _MIN_SAMPLES or any(_is_square(t, n) for t in (x, replay.preds)): return False
     if _is_a_graph(replay, n) or any(map(_mixes_on_purpose, parts)): return False
-    may_be_a_sequence = x.ndim == 2 and x.is_floating_point()
+    may_be_a_sequence = x.ndim == 2 and x.is_floating_point() and not time_comes_first(x.T)  # windows of time
     return not (may_be_a_sequence and any(isinstance(m, _SEQUENCES) for m in parts))
 
 def _rows_of(replay):

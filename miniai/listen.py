@@ -241,6 +241,12 @@ def _swapped(p, q):
     heads = len(p) == 2 and len(q) == 3 and p[0] == q[1]
     return heads and q[0]%q[1] > 0  # where it divides, channels may be meant to be grouped
 
+def _enlarged(p, q):
+    "Whether channels become pixels, (4, 8, 8) as (16, 16), which takes a `pixel_shuffle`"
+    if len(p) != 3 or len(q) not in (2, 3): return False
+    times = q[-2]//p[-2]
+    return times > 1 and q[-2:] == [times*p[-2], times*p[-1]]
+
 def mixes(
     before, after,  # shapes of one tensor
 )->bool:
@@ -248,7 +254,8 @@ def mixes(
     a, b = [[s for s in shape if s != 1] for shape in (before, after)]
     ends = {*accumulate(a, mul)} & {*accumulate(b, mul)}
     if 0 in ends: return False
-    return any(_swapped(p, q) or _swapped(q, p) for p, q in zip(_blocks(a, ends), _blocks(b, ends)))
+    blocks = [*zip(_blocks(a, ends), _blocks(b, ends)), *zip(_blocks(b, ends), _blocks(a, ends))]
+    return any(_swapped(p, q) or _enlarged(p, q) for p, q in blocks)
 
 # %% ../nbs/looking/04_listen.ipynb #10c0006b
 def _has_fast_path(learn):
