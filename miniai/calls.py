@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_CALLS', 'MAX_ROWS', 'LOOK_EVERY', 'Optimizers', 'Watched', 'OpenBatch', 'reaches', 'set_targets', 'set_loss',
-           'CallRecord']
+           'CallRecord', 'DrawnTargets']
 
 # %% ../nbs/diagnosis/calls.ipynb #ca110004
 import math, weakref
@@ -77,7 +77,7 @@ class OpenBatch:
     def __init__(self, model, inputs, grad, data):
         self.called, self.inputs, self.data = [model], inputs, data  # models that were called; its data set
         self.grad, self.evaluated = grad, not model.training         # whether it may train; in which mode
-        self.drawn = False  # whether a loader has moved on for it
+        self.drawn, self.items = False, ()  # whether a loader has moved on for it; what that gave
         self.outs, self.losses, self.told = deque(maxlen=MAX_CALLS), [], None
         self.passes = []  # the first forward passes: (module, arguments, those by name)
         self.answered = ()  # batches without a loss right before it, as of a teacher
@@ -337,6 +337,56 @@ def _mark_of(model):
 def mark(self:CallRecord, model):
     "A validation begins, with these weights"
     self.marks.append((self.n, _mark_of(model)))
+
+# %% ../nbs/diagnosis/calls.ipynb #77a7c002
+_ANOTHER = 2  # times: the standard deviation of targets that are something else
+
+class DrawnTargets:
+    "Which item of a loader's batch goes into the loss as targets, and which output as predictions"
+    def __init__(self): self.found, self.size = None, None
+
+    def note(self,
+        batch,     # that was drawn
+        out,       # of the model
+        preds, y,  # what the loss function was given
+    ):
+        "Learn it from a training batch; what differs between batches is not known"
+        if self.found == () or preds is None: return
+        k, j = _item(batch, y), _output(out, preds)
+        found = () if None in (k, j) else (k, y.dtype, y.shape[1:], j, preds.shape[1:])
+        self.found = found if self.found in (None, found) else ()
+        self.size = _size_of(y)
+
+    def of(self,
+        batch,  # that was drawn
+        out,    # of the model
+    ):
+        "(predictions, targets) in the shapes that the loss function takes; None if they aren't known"
+        if not self.found: return None
+        k, dtype, one_target, j, one_output = self.found
+        items, outs = tensors_of(batch), tensors_of(out)
+        if k >= len(items) or j >= len(outs): return None
+        try:
+            preds = outs[j].detach().reshape(-1, *one_output)
+            y = items[k].to(preds.device, dtype).reshape(-1, *one_target)
+        except RuntimeError: return None
+        return (preds, y) if len(preds) == len(y) and self._is_like(y) else None
+
+    def _is_like(self, y):
+        if not y.is_floating_point(): return True
+        (mean, std), (mean_now, std_now) = self.size, _size_of(y)
+        spread = max(std, std_now)
+        return abs(mean_now - mean) < _ANOTHER*spread and spread <= _ANOTHER*min(std, std_now)
+
+def _item(batch, y):
+    def same(t): return t.numel() == y.numel() and torch.equal(t.detach().flatten().to(y), y.flatten())
+    return next((k for k, t in enumerate(tensors_of(batch)) if same(t)), None)
+
+def _output(out, preds):
+    def same(t): return t.numel() == preds.numel() and t.data_ptr() == preds.data_ptr()
+    return next((j for j, t in enumerate(tensors_of(out)) if same(t)), None)
+
+def _size_of(y): return float(y.double().mean()), float(y.double().std(correction=0))
 
 # %% ../nbs/diagnosis/calls.ipynb #77a70016
 @patch

@@ -9,7 +9,7 @@ __all__ = ['Follower', 'Watch', 'watch', 'CallRecord', 'Optimizers', 'Watched']
 import torch
 from torch import nn
 from .activations import StatsPlots
-from .calls import LOOK_EVERY, MAX_CALLS, CallRecord, OpenBatch, Optimizers, Watched
+from .calls import LOOK_EVERY, MAX_CALLS, CallRecord, DrawnTargets, OpenBatch, Optimizers, Watched
 from .calls import reaches, set_loss, set_targets
 from .copies import equal_weights
 from .core import main_tensor, patch, tensors_of
@@ -41,6 +41,7 @@ class Follower:
     def __init__(self, learn, calls, look, record):
         self.learn, self.calls, self.look, self.record, self.opts = learn, calls, look, record, []
         self.recorder, self.grads = LossRecorder(), {}
+        self.drawn, self.items = DrawnTargets(), ()
         self.whole, self.params = learn.model, {id(p) for p in learn.model.parameters()}
         self.layers = [m for m in learn.model.modules() if _is_random(m)]
         self.grad = True  # whether gradients were on when a model was called last
@@ -130,7 +131,7 @@ def forward_begins(self:Follower, m, args, kwargs, grad):
     learn, drawn, self.moved = self.learn, self.moved, False
     self.open = b = OpenBatch(m, (*args, *kwargs.values()), grad, self.data)
     b.note_pass(m, args, kwargs)
-    b.drawn = drawn
+    b.drawn, b.items, self.items = drawn, self.items, ()
     b.live_layers = any(o.training for o in self.layers)
     learn.training, learn.inputs = grad, b.inputs
     if grad and self.is_seeded: self.calls.note_random()
@@ -188,6 +189,7 @@ def loss_computed(self:Follower, f, args, kwargs, out):
 def batch_drawn(self:Follower, it, batch):
     "A loader has moved on"
     self.moved, self.data = True, self.calls.number_of(getattr(it, '_dataset', None))
+    self.items = batch
     try: self.calls.several = len(it) > 1
     except TypeError: self.calls.several = True  # a stream
 @patch
@@ -222,6 +224,7 @@ def backward_begins(self:Follower, f, args, kwargs):
     self.learn.outs = [*b.outs]
     for event in ('after_predict', 'after_loss'): self.learn.callback(event)
     self._ask_loss(root)
+    self._note_drawn(b)
     self.learn.loss, self.learn.outs = self.learn.loss.detach(), ()
     if self.learn.iter % LOOK_EVERY == 0: self._note_batch(b)
 
@@ -231,6 +234,11 @@ def _note_batch(self:Follower, b):
     if not self.calls.untrained: return
     names = {id(self.whole[nm]): nm for nm in self.calls.untrained}
     self.calls.note_answers(b, self.learn, names)
+
+@patch
+def _note_drawn(self:Follower, b):
+    asked, (y, *_) = self.calls.n < LOOK_EVERY and b.drawn and self.learn.plain, (*self.learn.targets, None)
+    if asked and isinstance(y, torch.Tensor): self.drawn.note(b.items, b.outs[-1], self.learn.preds, y)
 
 @patch
 def _ask_loss(self:Follower, root):
@@ -451,9 +459,19 @@ def is_measured(self:Follower, b):
 def measure(self:Follower, b):
     learn, before = self.learn, (self.learn.training, self.learn.inputs)
     learn.training, learn.inputs, learn.preds, learn.targets = False, b.inputs, b.outs[-1], ()
-    for event in ('after_predict', 'cleanup_batch'): learn.callback(event)
+    if known := self._call_left_out(b): self.validate(b, known)
+    else:
+        for event in ('after_predict', 'cleanup_batch'): learn.callback(event)
+        self.calls.note(b, learn)
     learn.training, learn.inputs = before
-    self.calls.note(b, learn)
+
+@patch
+def _call_left_out(self:Follower, b):
+    "The call of the loss function that the loop leaves out; None if it isn't known"
+    f, known = self.learn.loss_func, self.learn.plain and self.drawn.of(b.items, b.outs[-1])
+    if not known or getattr(f, 'keywords', {}).get('reduction') == 'sum': return None
+    try: return getattr(f, 'func', f), known, getattr(f, 'keywords', {}), f(*known)
+    except Exception: return None  # as of labels that training doesn't have
 
 @patch
 def finish(self:Follower, b):
@@ -490,9 +508,9 @@ def settle(self:Follower):
     self.learn.inputs, self.learn.training = before, True
 
 @patch
-def validate(self:Follower, b):
+def validate(self:Follower, b, call=None):
     "The events of a validation batch, whose loss is known by now"
-    learn, self.loader_over, call = self.learn, False, b.losses[0]
+    learn, self.loader_over, call = self.learn, False, call or b.losses[0]
     set_targets(learn, b, call)
     learn.loss, learn.loss_scale = call[-1].detach(), None
     self.enter(False)

@@ -30,7 +30,7 @@ NAMED = dict(
     r28=dict(cached_logits_misaligned='not_learning unpaired', teacher_not_loaded='', teacher_input_not_normalized='unnormalised_input', kl_too_weak='mean_and_sum'),
     r29=dict(ids_not_mapped='not_learning', softmax_over_all_edges='', train_mask_forgotten='collapsed', early_stopping_reversed='worst_kept'),
     r30=dict(permute_back_missing='mixed_dimensions', straight_through_reversed='gradient_cut frozen', ema_sum_not_divided='', sigmoid_on_centred_images='output_mismatch'),
-    r31=dict(codes_made_per_split='validation_differs', sentinel_in_statistics='unnormalised_input', target_taken_before_sort='not_learning unpaired', dropout_as_keep_prob='dropout'),
+    r31=dict(codes_made_per_split='validation_differs', sentinel_in_statistics='unnormalised_input placeholders', target_taken_before_sort='not_learning unpaired', dropout_as_keep_prob='dropout'),
     r32=dict(mask_without_inf='target_seen', pos_encoding_batch_axis='order_unknown mixed_samples', scale_over_whole_batch='unnormalised_input', reshape_for_transpose='mixed_dimensions'))
 LAST = dict(  # opened once, and tried again only where a rule was made for a mistake
     r33=dict(horizontal_flip='', pooled_at_first_token='unused_input collapsed', divided_by_logit_scale='output_mismatch', caption_index_order='not_learning unpaired'),
