@@ -364,7 +364,9 @@ class LossPartsCB(Callback):
         if is_policy_gradient(loss, outs): self.found['policy'] = True
         for nm, o in seen.items():
             if o: self.found.setdefault(nm, o)
-        pair = opposed(gradients_of_terms(loss, outs))
+        terms = gradients_of_terms(loss, outs)
+        if len(terms) > 1: self.found['many_terms'] = True
+        pair = opposed(terms)
         if pair and any(_FITS & {*o.names} for o in pair[:2]): self._note_cosine(*pair)
     def _note_cosine(self, a, b, cosine):
         seen = self.cosines.setdefault((a, b), [])

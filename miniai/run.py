@@ -377,6 +377,8 @@ class Structure:
     overwritten: tuple = ()  # values written by index, and those left, of an assignment that lost some
     policy: bool = False  # the loss weighs log-probabilities by numbers of both signs
     averaged: tuple = ()  # shape of numbers, one for each sample, that a mean over samples is multiplied with
+    many_terms: bool = False  # whether the loss adds up several terms of the outputs
+    remembers: bool = False  # whether a model writes into its buffers in evaluation mode, too
     opposed: tuple = ()  # two terms of the loss, and the cosine of their gradients, if it is negative
     noise: tuple = ()  # shape of normal random numbers that all samples share, and of what they meet
     drawn: tuple = ()  # shape of a sample without a gradient, around a mean with one, that a layer takes
@@ -393,6 +395,7 @@ KINDS = dict(  # of training, whose loss need not fall
     turns='several optimizers step in turns, each after a loss of its own, as in a GAN',
     own='the model also runs without a gradient before most batches, as an agent that acts, or for its '
         'own targets',
+    memory='the model keeps something of each batch for the next ones, as a queue of features',
 )
 
 @dataclass
@@ -451,6 +454,7 @@ class Run:
         "Which kind of training, of `KINDS`, if it is one whose loss need not fall; else ''"
         n = MOSTLY*len(self.loss)
         if self.structure.policy: return 'policy'
+        if self.structure.remembers: return 'memory'
         return 'turns' if self.calls.turns > n else 'own' if self.calls.acted > n else ''
 
     @property

@@ -285,6 +285,7 @@ _LARGEST = 'others', 'by_place'  # of which the largest of all passes counts
 def _of_one(replay, targets, loss_func):
     "The same, of one pass"
     res = dict(drops=True) if replay.drops else {}
+    if replay.remembers(): return dict(res, remembers=True, others=(0, 0), by_place=0.)
     given = tensors_of(targets)
     res.update(others=other_samples(replay, given), by_place=place_in_batch(replay, given))
     if (unused := order_unused(replay)) is not None: res['unordered'], res['per_place'] = unused

@@ -125,8 +125,10 @@ def _note_params(self:UpdateRecord, model, opt):
     self.off = [nm for nm in self.frozen if not self.weights[nm].requires_grad]
     self.untrained = [nm for nm in self.off if looks_new(self.weights[nm])]
     self._sums = {nm: _sums(self.weights[nm]) for nm in self.frozen}
-    if not self.looks.n: self._first_rows = self._rows_alike()
+    if not self.looks.n: self._first_rows = self._rows_alike(_tables(model))
     self.alike = dict.fromkeys(self._first_rows, True)
+
+def _tables(model): return [f'{nm}.weight' for nm, m in model.named_modules() if isinstance(m, nn.Embedding)]
 
 @patch
 def _note_moved(self:UpdateRecord):
@@ -140,9 +142,10 @@ def _known_to(opt, model):
     return _ids(model.parameters()) if groups is None else _ids(p for g in groups for p in g['params'])
 
 @patch
-def _rows_alike(self:UpdateRecord):
+def _rows_alike(self:UpdateRecord, tables):
     "The first row of each weight that trains and whose rows are all the same"
-    trains = {nm: p for nm, p in self.weights.items() if nm not in self.frozen and nm.endswith('weight')}
+    left_out = {*self.frozen, *tables}  # each row of a table has inputs of its own
+    trains = {nm: p for nm, p in self.weights.items() if nm not in left_out and nm.endswith('weight')}
     return {nm: p[:1].detach().clone() for nm, p in trains.items() if _all_rows_equal(p)}
 
 # %% ../nbs/diagnosis/updates.ipynb #d5e003e1

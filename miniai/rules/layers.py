@@ -215,13 +215,14 @@ GROWS_THERE, GROWS_BACK = 5, 10                # outputs over inputs; gradients 
     stage='backward',
     when='in the first batch, a gradient is five times its weights, and outputs grew fivefold on '
          'their way through the net, or gradients tenfold '
-    'on their way back; milder where the model learns, and more so with Adam',
+    'on their way back; milder where the model learns (or its loss need not fall), and more so with Adam',
 )
 def exploding(run):
     if not len(run.updates.batches) or len(run.updates.names) < 2: return
     relative, gradients = first_gradients(run)
     start, largest = first_outputs(run)
-    severity = milder('critical', run.learns)
+    learns = run.learns or bool(run.kind)  # or it can't be told from the loss
+    severity = milder('critical', learns)
     if largest > LARGE_OUTPUTS*max(start, 1) and relative.max() <= MANY_TIMES_THE_WEIGHTS:
         yield Finding(
             0,
@@ -241,7 +242,7 @@ def exploding(run):
             run.updates.names[int(relative.argmax())],
             float(relative.max()),
             relative_curve(run),
-            milder(severity, run.learns and run.setup.adaptive),  # Adam divides by the size of gradients
+            milder(severity, learns and run.setup.adaptive),  # Adam divides by the size of gradients
         )
 
 def first_gradients(run):

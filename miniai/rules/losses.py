@@ -97,7 +97,8 @@ _NO_MINIMUM = (
          'directions',
 )
 def opposed_terms(run):
-    if not run.structure.opposed: return
+    keeps = run.loss_calls.only_target is not None  # such a term opposes others on purpose, and fits nothing
+    if not run.structure.opposed or keeps: return
     a, b, cosine = run.structure.opposed
     seen = f'the gradients of two terms by the outputs have a cosine of {cosine:.2f}: {a}; {b}'
     yield Finding(0, seen, None, cosine, loss_curve(run), milder('warning', run.knows))
@@ -110,11 +111,12 @@ def opposed_terms(run):
     'train with samples of the other kind, too: negatives that are drawn, or all that are not known',
     fact=True,
     stage='data',
-    when='binary cross entropy is given one and the same target for every sample, in all calls',
+    when='binary cross entropy is the whole loss, and is given one and the same target for every sample, in all calls',
 )
 def one_target(run):
     y = run.loss_calls.only_target
     if y is None or run.updates.other_steps: return  # then another loss may have the other target
+    if run.structure.many_terms: return  # it keeps an output near 1, say, while other terms are fitted
     yield Finding(0, f'all targets of binary cross entropy are {y:g}', None, y, loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/losses.ipynb #10550024
