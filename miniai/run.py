@@ -151,6 +151,8 @@ class Batches:
     differ: float = None  # by how much of their size the last predictions differ from sample to sample
     broken: tuple = ()  # `Broken`, the samples of the first batch whose loss is not finite
     eval_mode: int = None  # first batch with a dropout or batch norm layer in evaluation mode
+    repeated: tuple = ()  # (value, share) of targets that are exactly their least or greatest
+    class_counts: np.ndarray = _none()  # how often each class comes up
     adapting: dict = field(default_factory=dict)  # frozen batch norms in training mode: how far they moved
     placeholders: tuple = ()  # (column, value, share) of a table: values far outside of all others
     reshapes: list = field(
@@ -294,6 +296,7 @@ class Setup:
     normalises: bool = False  # whether the first layer normalises the inputs
     per_channel: float = math.inf  # fewest values that a batch norm had for a channel
     pos_weight: float = None  # of a binary cross entropy: its mean
+    class_weights: tuple = ()  # of a cross entropy, one for each class
 
 # %% ../nbs/diagnosis/02_run.ipynb #12a00082
 @dataclass

@@ -56,6 +56,7 @@ class Follower:
         self.unlearnt = 0  # batches of other data since the last training batch, without a loss
         self.trained = set()  # modules that were called in a training batch
         self.answered = []  # batches without a loss since then
+        for m in learn.model.values() if isinstance(learn.model, _Several) else (): self.note_equal(m)
 
     def weights_loaded(self, m):
         "Another run begins, or the best weights are put back; not if they are those that it has"

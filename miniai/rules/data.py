@@ -137,6 +137,9 @@ def target_curve(run):
     )
 
 # %% ../../nbs/diagnosis/rules/data.ipynb #d5e00712
+_LIMIT = 'a limit that larger or smaller values were set to; or a number that stands for a missing one'
+_LEAVE_OUT = 'leave missing values out of the loss by a mask; where values are cut off, as prices at a maximum, know it'
+
 @rule(
     'placeholders',
     'warning',
@@ -146,12 +149,17 @@ def target_curve(run):
     fact=True,
     stage='data',
     when='in a column of a table one value comes up eight times or more, ten interquartile ranges away '
-         'from all others; a note as long as the model learns',
+         'from all others; a note as long as the model learns; or, a note, where the least or the greatest '
+         'target comes up in 2 % of them, and the others differ from each other',
 )
 def placeholders(run):
     for column, value, share in run.batches.placeholders:
         seen = f'column {column} is {value:.4g} in {share:.1%} of the rows, far from all its other values'
         yield Finding(0, seen, None, share, loss_curve(run), milder('warning', run.learns))
+    if run.batches.repeated:
+        value, share = run.batches.repeated
+        seen = f'{share:.1%} of the targets are exactly {value:.4g}, and the others differ from each other'
+        yield Finding(0, seen, None, share, loss_curve(run), 'note', _LIMIT, _LEAVE_OUT)
 
 # %% ../../nbs/diagnosis/rules/data.ipynb #d5e00702
 _MOSTLY = .5  # of the batches that are looked at

@@ -60,8 +60,7 @@ LAST = dict(  # opened once, and tried again only where a rule was made for a mi
     r57=dict(target_is_clean_picture='', single_noise_map_reused='same_batch same_samples', noisy_and_clean_augmented_apart='not_learning unpaired', blind_sigma_drawn_once='validation_differs', uniform_noise_from_rand='validation_differs'),
     r58=dict(gradient_not_reversed='', alpha_by_integer_division='gradient_cut frozen', domain_classifier_not_in_optimizer='not_in_optimizer frozen', target_features_detached='gradient_cut', target_normalised_otherwise='validation_differs'),
     r59=dict(features_normalised_over_batch='mixed_samples', head_not_in_optimizer='not_in_optimizer frozen', labels_collide_in_merged_sets='', scheduler_stepped_per_batch='schedule lr_too_low', margin_taken_off_the_angle=''),
-    r60=dict(edges_not_offset_in_batch='no_edges', edge_list_reshaped_not_transposed='mixed_dimensions', edges_in_one_direction_only='validation_differs', nll_loss_of_raw_scores='output_mismatch unbounded_loss', nodes_permuted_without_edges='not_learning'))
-NEXT = dict(  # dense pairs, GANs, decoders, copies: written down before anything was found in them
+    r60=dict(edges_not_offset_in_batch='no_edges', edge_list_reshaped_not_transposed='mixed_dimensions', edges_in_one_direction_only='validation_differs', nll_loss_of_raw_scores='output_mismatch unbounded_loss', nodes_permuted_without_edges='not_learning'),
     r61=dict(crop_drawn_twice='', holes_in_the_loss='', silog_lambda_one='', one_cycle_stepped_per_epoch='schedule lr_too_low', validation_not_normalised='validation_differs'),
     r62=dict(mask_resized_bilinear='', void_clamped_to_last_class='', weights_not_inverted='collapsed', poly_ends_after_first_epoch='schedule', decoder_joins_itself=''),
     r63=dict(warp_to_the_wrong_side='', half_grid='', smoothness_weight_too_large='', ssim_without_one_minus='', mask_without_regulariser=''),
