@@ -61,6 +61,12 @@ def _which_moved(a, b, rounding=ROUNDING):
     if a.shape != b.shape or a.isnan().any() or b.isnan().any(): return None
     return (a != b) & ~((a - b).abs() <= rounding*_size(a))
 
+def _reordered(x, t):
+    "Whether rows of an input come back in another order, as from a model that sorts its texts, and says so"
+    if x.ndim < 2 or t.shape != x.shape or torch.equal(t, x): return False
+    a, b = (o.flatten(1).double().sum(1).sort().values for o in (x, t))
+    return torch.equal(a, b)
+
 class Replay:
     "A forward pass that can be repeated with other inputs"
     def __init__(self,
@@ -80,6 +86,7 @@ class Replay:
         self.preds = self()
         self.outs = _floats_in(self.out)
         self.masks, self.linear_pairs = self.heard
+        self.sorts = any(_reordered(x, t) for x in self.inputs for t in tensors_of(self.out))
 
     def __call__(self,
         *changes,  # pairs: an input, and what is given in its place
@@ -183,7 +190,7 @@ def _is_a_graph(replay, n):
 def _has_samples(replay, x):
     "Whether the rows of an input are samples, each for itself"
     n, parts = len(x), [*replay.model.modules()]
-    if n < _MIN_SAMPLES or any(_is_square(t, n) for t in (x, replay.preds)): return False
+    if n < _MIN_SAMPLES or replay.sorts or any(_is_square(t, n) for t in (x, replay.preds)): return False
     if _is_a_graph(replay, n) or any(map(_mixes_on_purpose, parts)): return False
     may_be_a_sequence = x.ndim == 2 and x.is_floating_point() and not time_comes_first(x.T)  # windows of time
     return not (may_be_a_sequence and any(isinstance(m, _SEQUENCES) for m in parts))
@@ -265,13 +272,6 @@ def _in_another_order(replay, n):
     try: return replay(*((t, t.roll(1, 0)) for t in replay.inputs))
     except Exception: return None  # as where lengths have to be sorted
 
-def _are_sorted(replay, x):
-    "Whether the model gives back its rows in an order of its own, and so tells it, as where it sorts texts"
-    def rows(t): return sorted(map(tuple, t.flatten(1).tolist()))
-    moved = x.roll(1, 0)
-    alike = [t for t in tensors_of(replay.out) if t.shape == x.shape and not torch.equal(t, moved)]
-    return x.ndim > 1 and any(rows(t) == rows(x) for t in alike)
-
 def place_in_batch(
     replay,      # `Replay`
     targets=(),  # by which it may be seen that time comes first
@@ -282,7 +282,6 @@ def place_in_batch(
     if _may_be_time(x, preds) and time_comes_first(x, *targets): return 0.
     other = _in_another_order(replay, len(x))
     if other is None or other.shape != preds.shape or preds.isnan().any() or other.isnan().any(): return 0.
-    if any(_are_sorted(replay, t) for t in replay.inputs): return 0.
     return float(differs(preds.roll(1, 0), other).reshape(len(x), -1).any(1).double().mean())
 
 # %% ../nbs/looking/05_dependence.ipynb #de9e0022

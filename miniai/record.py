@@ -162,7 +162,8 @@ def _in_eval_mode(m):
 class BatchRecord(Callback):
     "What the training batches give"
     keeps = ('looks', 'losses', 'lrs', 'loss_type', 'inputs', 'targets', 'outputs', 'row_sums', 'labels',
-             'twice', 'at', 'n_classes', 'broadcast', 'pairs', 'equal', 'eval_mode', 'began', 'adapting', 'counts', 'n_counted', 'values',
+             'twice', 'at', 'n_classes', 'broadcast', 'pairs', 'equal', 'eval_mode', 'began', 'adapting',
+             'counts', 'n_counted', 'values',
              'table', 'custom')
 
     def __init__(self,
@@ -254,11 +255,15 @@ def _pairs(self: BatchRecord, preds, y):
     if preds.ndim and len(preds) > 1: self.last_preds = some(preds).detach().clone()
     numbers = y.is_floating_point() or not unlike
     if numbers and len(self.targets) < MAX_SCALES: self.targets.append(about_targets(preds, y))
-    if y.is_floating_point() and len(self.values) < MAX_VALUE_ROWS:
-        self.values.append(y.detach().flatten()[::1 + y.numel()//MAX_ROWS].clone())
+    self._note_values(y)
     if preds.numel() and y.numel() and len(self.outputs) < MAX_OUTPUTS:
         self.outputs.append(about_outputs(preds, y))
     if _has_columns(preds) and not unlike: self.row_sums.append(about_rows(preds))
+
+@patch
+def _note_values(self:BatchRecord, y):
+    if not y.is_floating_point() or len(self.values) >= MAX_VALUE_ROWS: return
+    self.values.append(y.detach().flatten()[::1 + y.numel()//MAX_ROWS].clone())
 
 @patch
 def _note_broadcast(self:BatchRecord, preds, y):
@@ -519,7 +524,7 @@ def setup_of(
         decay=groups[0].get('weight_decay', 0.0) if groups else 0.0,
         decoupled=isinstance(learn.opt, torch.optim.AdamW),
         normalises=begins_with_norm(learn.model),
-        adaptive=isinstance(learn.opt, _ADAPTIVE),
+        adaptive=all(isinstance(o, _ADAPTIVE) for o in getattr(learn.opt, 'opts', [learn.opt])),
         pos_weight=_pos_weight(learn.loss_func),
         class_weights=_class_weights(learn.loss_func),
         dropout=max(

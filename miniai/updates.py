@@ -64,8 +64,8 @@ class UpdateRecord(Callback):
     "What the optimizer does to the weight tensors"
     keeps = ('looks', 'weights', 'steps', 'strangers', 'frozen', 'off', 'untrained', 'reached', 'moved',
              'left_over', 'unused', 'unregistered', 'alike', 'rows', 'batches', 'norms', '_first_rows', '_sums',
-             'fresh', 'other_steps', 'by_hand', 'input_grads', 'rounded', '_stepped', '_backed', '_is_over', '_due', '_old',
-             '_grads', '_norm', '_scales', '_taken', '_left')  # no optimizer, and no hooks
+             'fresh', 'other_steps', 'by_hand', 'input_grads', 'rounded', '_stepped', '_backed', '_is_over',
+             '_due', '_old', '_grads', '_norm', '_scales', '_taken', '_left')  # no optimizer, and no hooks
     def __init__(self,
         looks,  # `Looks`: which batches are looked at
     ):

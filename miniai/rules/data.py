@@ -138,7 +138,7 @@ def target_curve(run):
 
 # %% ../../nbs/diagnosis/rules/data.ipynb #d5e00712
 _LIMIT = 'a limit that larger or smaller values were set to; or a number that stands for a missing one'
-_LEAVE_OUT = 'leave missing values out of the loss by a mask; where values are cut off, as prices at a maximum, know it'
+_LEAVE_OUT = 'leave missing values out of the loss by a mask; beyond a limit the model learns nothing'
 
 @rule(
     'placeholders',

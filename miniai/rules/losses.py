@@ -111,7 +111,7 @@ def opposed_terms(run):
     'train with samples of the other kind, too: negatives that are drawn, or all that are not known',
     fact=True,
     stage='data',
-    when='binary cross entropy is the whole loss, and is given one and the same target for every sample, in all calls',
+    when='binary cross entropy is the whole loss, and is given one target for every sample, in all calls',
 )
 def one_target(run):
     y = run.loss_calls.only_target
@@ -140,8 +140,10 @@ def class_weights(run):
     rare, often, shares = known[0], known[-1], counts/counts.sum()
     if min(w[often]/w[rare], shares[often]/shares[rare]) < MIN_RATIO: return
     if np.corrcoef(np.log(w[known]), np.log(counts[known]))[0, 1] < _GROW: return
-    seen = f'class {often} makes up {shares[often]:.0%} of the labels and weighs {w[often]/w[rare]:.2g} times as much as'
-    yield Finding(0, f'{seen} class {rare}, with {shares[rare]:.1%}', None, float(w[often]/w[rare]), loss_curve(run))
+    times = w[often]/w[rare]
+    seen = f'class {often} makes up {shares[often]:.0%} of the labels and weighs {times:.2g} times as much '
+    seen += f'as class {rare}, with {shares[rare]:.1%}'
+    yield Finding(0, seen, None, float(times), loss_curve(run))
 
 # %% ../../nbs/diagnosis/rules/losses.ipynb #10550024
 _FEW = .02  # of the labels, or of the samples
