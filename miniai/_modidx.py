@@ -482,6 +482,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                               'miniai.codes._can_be_compared': ('diagnosis/codes.html#_can_be_compared', 'miniai/codes.py'),
                               'miniai.codes._columns': ('diagnosis/codes.html#_columns', 'miniai/codes.py'),
                               'miniai.codes._is_coded': ('diagnosis/codes.html#_is_coded', 'miniai/codes.py'),
+                              'miniai.codes._is_numbering': ('diagnosis/codes.html#_is_numbering', 'miniai/codes.py'),
                               'miniai.codes._moved': ('diagnosis/codes.html#_moved', 'miniai/codes.py'),
                               'miniai.codes._without_most': ('diagnosis/codes.html#_without_most', 'miniai/codes.py'),
                               'miniai.codes.distance': ('diagnosis/codes.html#distance', 'miniai/codes.py')},

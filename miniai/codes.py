@@ -37,10 +37,16 @@ def _is_coded(t):
     is_whole = t.dtype in (torch.int64, torch.int32, torch.int16)
     return is_whole and t.ndim in (1, 2) and t.numel() and not is_graph
 
+def _is_numbering(t):
+    "Whether samples are counted, as the graphs that nodes belong to: 0, 0, 1, 1, 1, 2"
+    steps = t.diff()
+    return (t[0] == 0) & ((steps == 0) | (steps == 1)).all() & (steps == 0).any()
+
 class CodeCounts:
     "Counts how often each whole number comes up among the inputs: in training, by turns, and in validation"
     def __init__(self):
         self.tables = {}  # (number of the input, columns): (3, columns, places)
+        self.numbered = {}  # likewise: whether it numbers samples, in all batches
         self.n, self.n_valid = 0, 0  # batches
         self.validated = False  # a whole epoch
 
@@ -56,6 +62,7 @@ class CodeCounts:
 
     def _table(self, k, t):
         key = k, _columns(t)
+        if t.ndim == 1: self.numbered[key] = self.numbered.get(key, True) & _is_numbering(t)
         if key not in self.tables: self.tables[key] = t.new_zeros(3, key[1], PLACES, dtype=torch.int32)
         return self.tables[key]
 
@@ -70,6 +77,7 @@ def apart(self:CodeCounts)->list:
     "`Apart` of each column that can be compared, the farthest first"
     found = []
     for (k, n), table in self.tables.items():
+        if self.numbered.get((k, n), False): continue
         for column, parts in enumerate(table.double().cpu().numpy().swapaxes(0, 1)):
             a, b, valid = _without_most(parts) if n == 1 else parts
             where = f'input {k + 1}' + (f', column {column}' if n > 1 else '')
