@@ -243,6 +243,7 @@ class CallRecord:
         self.valid_data = None  # the data set to validate with, where it is known
         self.numbers, self.n_numbers = {}, 0  # of data sets
         self.adversaries, self.copies = AdversaryRecord(), CopyRecord()
+        self.evaluated = []  # (mean, standard deviation) of inputs in evaluation mode, without a loss
 
     def number_of(self, o):
         "A number for a data set; unlike an id, it is not given again when that is gone"
@@ -431,6 +432,7 @@ def part(self:CallRecord)->Calls:
     return Calls(valid_trained=trained, kept=kept, same=same, other_loss=looks, leak=leak,
                  same_views=views, guessing=guessing, unused_outputs=self._unused_outputs(),
                  **{f.__name__: f(self.adversaries) for f in (allied, out_of_range, same_noise)},
+                 evaluated=np.array([o.tolist() for o in self.evaluated]),
                  copies=self.copies.part(), same_random=tuple(self.same_random),
                  put_back=epoch if at == self.n and once else None,
                  **noted, **counted)

@@ -18,7 +18,7 @@ from .exchange import FIRST_ASKED, LossRecorder, is_asked
 from .findings import Live
 from .learner import STARRED, Callback
 from .progress import write_line
-from .record import DiagnoseCB
+from .record import DiagnoseCB, data_input, some
 from .signals import Signals
 from .updates import all_optimizers, scheduler_of
 _all_ = ['CallRecord', 'Optimizers', 'Watched']  # from here, too
@@ -430,8 +430,19 @@ def _unused(self:Follower, b):
     self.answered = [*self.answered, b][-MAX_CALLS:]
     looked = not b.grad and any(id(m) in self.trained for m in b.called)
     self.acted |= looked
+    if looked and b.evaluated: self._note_evaluated(b)
     self.calls.counts['live_looks'] += looked and b.live_layers and not isinstance(self.whole, _Several)
     self.learn.callback('cleanup_batch')
+
+@patch
+def _note_evaluated(self:Follower, b):
+    "Inputs of a pass that may be an evaluation, as of a whole test set at once; a single row is an agent's"
+    x, known = data_input(b.inputs), self.calls.evaluated
+    if x is None or len(known) >= _EVALUATED or len(x) < _ROWS or b.called != [self.whole]: return
+    x = some(x).float()
+    known.append(torch.stack([x.mean(), x.std(correction=0)]))
+
+_EVALUATED, _ROWS = 20, 20  # passes that are kept; rows
 
 @patch
 def trained_with(self:Follower, b):

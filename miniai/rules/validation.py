@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['ANOTHER_SPREAD', 'MIN_SAMPLES', 'MANY_SPREADS', 'MOVED', 'FAR', 'ABOUT_LABELS', 'MIN_EPOCHS', 'RISES', 'KNOWN',
-           'NOT_KNOWN', 'WORSE', 'MIN_VALID', 'MUCH_WORSE', 'has_few_samples', 'other_scale', 'other_codes', 'Labels',
-           'skill_when_new', 'new_classes', 'lost_classes', 'renumbered', 'hit_share', 'inverted', 'unrelated',
-           'other_shares', 'validation_differs', 'validation_curve', 'constant_metric', 'metric_curve', 'overfitting',
-           'skill_gap', 'confused_classes', 'worst_kept']
+           'NOT_KNOWN', 'WORSE', 'MIN_VALID', 'MUCH_WORSE', 'has_few_samples', 'other_scale', 'evaluated_otherwise',
+           'other_codes', 'Labels', 'skill_when_new', 'new_classes', 'lost_classes', 'renumbered', 'hit_share',
+           'inverted', 'unrelated', 'other_shares', 'validation_differs', 'validation_curve', 'constant_metric',
+           'metric_curve', 'overfitting', 'skill_gap', 'confused_classes', 'worst_kept']
 
 # %% ../../nbs/diagnosis/rules/validation.ipynb #13200004
 import math
@@ -37,6 +37,21 @@ def other_scale(
     if far or abs(mean - mean_v) > max(std, std_v) and not has_few_samples(run):
         here = f'inputs of mean {mean_v:.3g} and standard deviation {std_v:.3g}'
         return f'{here}, in training {mean:.3g} and {std:.3g}'
+
+def evaluated_otherwise(
+    run,  # `Run`
+):
+    "The same of what a model is given in evaluation mode, where no validation is known: (evidence, times)"
+    train, (means, stds) = run.batches.inputs, run.calls.evaluated.reshape(-1, 2).T
+    if len(run.epochs.valid_inputs) or not len(train) or not len(means) or run.kind: return None
+    mean, std = train.mean.mean(), train.std.mean()
+    k = np.abs(np.log(np.maximum(stds, 1e-12)/max(std, 1e-12))).argmin()  # of several, that which is nearest
+    wide, narrow = max(std, stds[k]), min(std, stds[k])
+    times = max(wide/narrow if narrow else 1., abs(mean - means[k])/wide if wide else 0.)
+    apart = wide > ANOTHER_SPREAD*narrow > 0 or abs(mean - means[k]) > wide > 0
+    if not apart or not np.isfinite(times): return None
+    here = f'in evaluation mode, inputs of mean {means[k]:.3g} and standard deviation {stds[k]:.3g}'
+    return f'{here}, in training {mean:.3g} and {std:.3g}', times
 
 # %% ../../nbs/diagnosis/rules/validation.ipynb #1320b002
 MOVED, FAR = .2, .5  # distance of two shares of codes: a split by date or by customer moves some
@@ -181,7 +196,8 @@ _ONLY_NAN = ('NaN or infinity in the validation data, or a value that training n
     'prepare both in the same way',
     unless='non_finite diverged batch_norm weight_decay collapsed context_unused',
     fact=True,
-    when='the validation loss alone is NaN; its inputs have another scale; codes of categories other shares; '
+    when='the validation loss alone is NaN; its inputs have another scale (a note '
+    'or a warning, where a test set is only given to the model in evaluation mode); codes of categories other shares; '
     'classes come up that training never shows, or that it has nearly lost; classes are numbered '
     'otherwise; or the model predicts unseen training '
     'samples better than chance, and validation samples not; a note where the classes come in other shares',
@@ -196,6 +212,13 @@ def validation_differs(run):
         evidence, cause, advice, severity, value = codes
         yield Finding(begins, evidence, None, value, curve, severity, cause, advice)
 
+def _evaluated(seen, times, curve):
+    severity = 'warning' if times > MANY_SPREADS else 'note'
+    cause = 'a test set that is not prepared like the training data; or inputs that are others on purpose'
+    return Finding(0, seen, None, float(times), curve, severity, cause, _SAME_STATISTICS)
+
+_SAME_STATISTICS = 'transform both with the mean and standard deviation of the training data'
+
 def _differs(run, begins, curve):
     "In this order: the scale of the inputs, a loss that is NaN, the labels"
     valid, at = run.epochs.valid, run.epochs.valid_at
@@ -205,8 +228,9 @@ def _differs(run, begins, curve):
             scale,
             curve=curve,
             cause='the validation data has another scale',
-            advice='transform both with the mean and standard deviation of the training data',
+            advice=_SAME_STATISTICS,
         )
+    elif apart := evaluated_otherwise(run): yield _evaluated(*apart, curve)
     elif not len(valid): return
     elif not np.isfinite(valid).all() and np.isfinite(run.loss).all():
         k = int(np.argmin(np.isfinite(valid)))
