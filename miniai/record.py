@@ -341,7 +341,7 @@ def part(self: BatchRecord) -> Batches:
         equal=self.equal.tensor().numpy() > 0,
         eval_mode=self.eval_mode,
         placeholders=placeholders(torch.cat(self.table)) if self.table else (),
-        repeated=repeated_target(torch.cat(self.values).double().cpu()) if self.values else (),
+        at_a_limit=repeated_target(torch.cat(self.values).double().cpu()) if self.values else (),
         class_counts=np.zeros(0) if self.counts is None else self.counts.cpu().numpy(),
         adapting={nm: float(o) for nm, o in self.adapting.items()},
     )

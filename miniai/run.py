@@ -151,7 +151,7 @@ class Batches:
     differ: float = None  # by how much of their size the last predictions differ from sample to sample
     broken: tuple = ()  # `Broken`, the samples of the first batch whose loss is not finite
     eval_mode: int = None  # first batch with a dropout or batch norm layer in evaluation mode
-    repeated: tuple = ()  # (value, share) of targets that are exactly their least or greatest
+    at_a_limit: tuple = ()  # (value, share) of targets that are exactly their least or greatest
     class_counts: np.ndarray = _none()  # how often each class comes up
     adapting: dict = field(default_factory=dict)  # frozen batch norms in training mode: how far they moved
     placeholders: tuple = ()  # (column, value, share) of a table: values far outside of all others
@@ -194,7 +194,7 @@ class Updates:
         default_factory=list
     )  # those that the optimizer doesn't know, or that don't train
     off: list = field(default_factory=list)  # of `frozen`, those with requires_grad=False
-    untrained: list = field(
+    never_trained: list = field(
         default_factory=list
     )  # of `off`, those that look as PyTorch's layers make them
     moved: list = field(default_factory=list)  # of `frozen`, those that changed nevertheless

@@ -202,12 +202,13 @@ def after_loss(self:UpdateRecord, learn):
     self._is_over = False
     if innermost(learn.opt) is not self._opt: self._follow(learn)
     stepped, backed, self._stepped, self._backed = self._stepped, self._backed, False, False
-    cleared = backed and self.looks.due() and not (self._stepping or self._fate.is_used())
+    cleared = backed and self.looks.due() and not self._stepping
+    used = stepped or self._fate.is_used()  # or it is accumulated
     looked = self.looks.due() if stepped else self._left is not None
     if not (cleared or looked): return
     left = self._least_left(learn)
     if looked: self._left = left if stepped else torch.minimum(self._left, left)
-    if cleared: self.unused.append((left == 0).float()*(not stepped))  # else they are accumulated
+    if cleared: self.unused.append((left == 0).float()*(not used))
 
 @patch
 def _least_left(self:UpdateRecord, learn):
@@ -379,7 +380,7 @@ def part(self: UpdateRecord) -> Updates:
         unused=self.unused.tensor().numpy(),
         frozen=list(self.frozen),
         off=self.off,
-        untrained=self.untrained,
+        never_trained=self.untrained,
         moved=[nm for nm in self.frozen if nm in self.moved],
         unregistered=self.unregistered,
         strangers=self.strangers,

@@ -156,8 +156,8 @@ def placeholders(run):
     for column, value, share in run.batches.placeholders:
         seen = f'column {column} is {value:.4g} in {share:.1%} of the rows, far from all its other values'
         yield Finding(0, seen, None, share, loss_curve(run), milder('warning', run.learns))
-    if run.batches.repeated:
-        value, share = run.batches.repeated
+    if run.batches.at_a_limit:
+        value, share = run.batches.at_a_limit
         seen = f'{share:.1%} of the targets are exactly {value:.4g}, and the others differ from each other'
         yield Finding(0, seen, None, share, loss_curve(run), 'note', _LIMIT, _LEAVE_OUT)
 

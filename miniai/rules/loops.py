@@ -153,7 +153,7 @@ def _never_moves(run, still):
 
 def _switched_off(run, off):
     n = len(run.updates.names) + len(run.updates.frozen)
-    random = len(off) <= n/2 and {*off} <= {*run.updates.untrained}
+    random = len(off) <= n/2 and {*off} <= {*run.updates.never_trained}
     adapting = [nm for nm, moved in run.batches.adapting.items() if moved > MOVED]
     harmless = run.learns and not random and not adapting
     severity = 'note' if harmless else 'warning'
