@@ -1721,6 +1721,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'miniai.record._pos_weight': ('diagnosis/record.html#_pos_weight', 'miniai/record.py'),
                                'miniai.record._rows_lost': ('diagnosis/record.html#_rows_lost', 'miniai/record.py'),
                                'miniai.record._statistics': ('diagnosis/record.html#_statistics', 'miniai/record.py'),
+                               'miniai.record._weights_of': ('diagnosis/record.html#_weights_of', 'miniai/record.py'),
                                'miniai.record.broadcasts': ('diagnosis/record.html#broadcasts', 'miniai/record.py'),
                                'miniai.record.data_input': ('diagnosis/record.html#data_input', 'miniai/record.py'),
                                'miniai.record.is_activation': ('diagnosis/record.html#is_activation', 'miniai/record.py'),

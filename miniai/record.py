@@ -163,7 +163,7 @@ class BatchRecord(Callback):
     "What the training batches give"
     keeps = ('looks', 'losses', 'lrs', 'loss_type', 'inputs', 'targets', 'outputs', 'row_sums', 'labels',
              'twice', 'at', 'n_classes', 'broadcast', 'pairs', 'equal', 'eval_mode', 'began', 'adapting',
-             'counts', 'n_counted', 'values',
+             'counts', 'n_counted', 'weighted', 'values',
              'table', 'custom')
 
     def __init__(self,
@@ -174,7 +174,7 @@ class BatchRecord(Callback):
         self.labels, self.twice, self.at, self.n_classes = [], Scalars(), [], None
         self.broadcast, self.eval_mode, self.custom, self.pairs = None, None, False, None
         self.began, self.adapting, self._norms, self.table, self.values = {}, {}, {}, [], []
-        self.counts, self.n_counted = None, 0
+        self.counts, self.n_counted, self.weighted = None, 0, False
         self.equal, self.broken, self.last_preds = Scalars(), None, None
 
     def before_fit(self, learn):
@@ -183,7 +183,7 @@ class BatchRecord(Callback):
     def after_predict(self, learn):
         if not learn.training or not self.looks.due(): return
         if self.looks.n not in self.at[-1:]: self.at.append(self.looks.n)
-        self.custom = has_custom_loss(learn)
+        self.custom, self.weighted = has_custom_loss(learn), _weights_of(learn.loss_func) is not None
         self._note_modes(learn.model)
         x, preds, y = (
             data_input(learn.inputs),
@@ -287,7 +287,7 @@ def _labels(self:BatchRecord, preds, y, one_each):
 def _note_classes(self:BatchRecord, preds, y):
     "How many there are, and how often each comes up"
     self.n_classes = n = preds.shape[1]
-    if self.n_counted >= MAX_SCALES: return
+    if not self.weighted or self.n_counted >= MAX_SCALES: return  # they matter where the loss weighs classes
     counts = y[(y >= 0) & (y < n)].bincount(minlength=n)
     new = self.counts is None or len(self.counts) != n
     self.counts, self.n_counted = counts if new else self.counts + counts, self.n_counted + 1
@@ -505,11 +505,15 @@ def _pos_weight(f):
     w = getattr(f, 'pos_weight', getattr(f, 'keywords', {}).get('pos_weight'))
     return None if w is None else float(torch.as_tensor(w).float().mean())
 
-def _class_weights(f):
-    w = getattr(f, 'weight', getattr(f, 'keywords', {}).get('weight'))
+def _weights_of(f):
+    "Weights of the classes in a cross entropy, or None"
     named = getattr(getattr(f, 'func', f), '__name__', '') in ('cross_entropy', 'nll_loss')
-    if not (named or isinstance(f, (nn.CrossEntropyLoss, nn.NLLLoss))) or w is None: return ()
-    return tuple(w.flatten().tolist())
+    if not (named or isinstance(f, (nn.CrossEntropyLoss, nn.NLLLoss))): return None
+    return getattr(f, 'weight', getattr(f, 'keywords', {}).get('weight'))
+
+def _class_weights(f):
+    w = _weights_of(f)
+    return () if w is None else tuple(w.flatten().tolist())
 
 def setup_of(
     learn,  # what is observed: see `Observed`
