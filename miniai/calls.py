@@ -344,7 +344,7 @@ _ANOTHER = 2  # times: the standard deviation of targets that are something else
 
 class DrawnTargets:
     "Which item of a loader's batch goes into the loss as targets, and which output as predictions"
-    def __init__(self): self.found, self.size = None, None
+    def __init__(self): self.found, self.size, self.largest = None, None, -1  # label
 
     def note(self,
         batch,     # that was drawn
@@ -353,6 +353,7 @@ class DrawnTargets:
     ):
         "Learn it from a training batch; what differs between batches is not known"
         if self.found == () or preds is None: return
+        if not y.is_floating_point() and y.numel(): self.largest = max(self.largest, int(y.max()))
         k, j = _item(batch, y), _output(out, preds)
         found = () if None in (k, j) else (k, y.dtype, y.shape[1:], j, preds.shape[1:])
         self.found = found if self.found in (None, found) else ()
@@ -375,7 +376,7 @@ class DrawnTargets:
 
     def _is_like(self, y):
         if len(y) > 1 and bool((y == y[:1]).all()): return False  # a number in place of targets, as of a test set
-        if not y.is_floating_point(): return True
+        if not y.is_floating_point(): return 0 <= int(y.min()) and int(y.max()) <= self.largest  # else an error on a GPU
         (mean, std), (mean_now, std_now) = self.size, _size_of(y)
         spread = max(std, std_now)
         return abs(mean_now - mean) < _ANOTHER*spread and spread <= _ANOTHER*min(std, std_now)
@@ -385,7 +386,9 @@ def _item(batch, y):
     return next((k for k, t in enumerate(tensors_of(batch)) if same(t)), None)
 
 def _output(out, preds):
-    def same(t): return t.numel() == preds.numel() and t.data_ptr() == preds.data_ptr()
+    def same(t):
+        if t.numel() != preds.numel() or t.data_ptr() != preds.data_ptr(): return False
+        return torch.equal(t.detach().reshape(preds.shape), preds)  # not so if dimensions were exchanged
     return next((j for j, t in enumerate(tensors_of(out)) if same(t)), None)
 
 def _size_of(y): return float(y.double().mean()), float(y.double().std(correction=0))
