@@ -376,7 +376,7 @@ class DrawnTargets:
 
     def _is_like(self, y):
         if len(y) > 1 and bool((y == y[:1]).all()): return False  # a number in place of targets, as of a test set
-        if not y.is_floating_point(): return 0 <= int(y.min()) and int(y.max()) <= self.largest  # else an error on a GPU
+        if not y.is_floating_point(): return 0 <= int(y.min()) and int(y.max()) <= self.largest
         (mean, std), (mean_now, std_now) = self.size, _size_of(y)
         spread = max(std, std_now)
         return abs(mean_now - mean) < _ANOTHER*spread and spread <= _ANOTHER*min(std, std_now)

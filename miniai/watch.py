@@ -50,6 +50,7 @@ class Follower:
         self.n_passes = 0
         self.most_losses, self.waiting, self.stepped, self.unstepped, self.width = 1, 0, set(), False, None
         self.acting = set()  # optimizers that step by turns, in one batch
+        self.began = 0  # training batches before the step that began last
         self.stepping = []  # those that are within a step: one may step another one
         self.acted = False  # since the last training batch
         self.loads_itself = False  # since load_state_dict has begun
@@ -129,6 +130,7 @@ def forward_begins(self:Follower, m, args, kwargs, grad):
         self.open.note_pass(m, args, kwargs)
         return self.open.called.append(m)
     self.close()
+    if self.moved: self.stepping = []  # a step that had failed
     learn, drawn, self.moved = self.learn, self.moved, False
     self.open = b = OpenBatch(m, (*args, *kwargs.values()), grad, self.data)
     b.note_pass(m, args, kwargs)
@@ -324,8 +326,10 @@ def _version(grad): return None if grad is None else (id(grad), grad._version)
 def step_begins(self:Follower, opt):
     b = self.open
     self.recorder.end()
-    if opt in self.stepping: self.stepping = self.stepping[:self.stepping.index(opt)]  # that one failed
-    self.stepping.append(opt)
+    ours = {id(p) for g in opt.param_groups for p in g['params']}
+    def outer(o): return o is not opt and any(id(p) in ours for g in o.param_groups for p in g['params'])
+    self.stepping = [*(o for o in self.stepping if outer(o) and self.calls.n == self.began), opt]
+    self.began = self.calls.n
     if b is None or not self.owns(opt): return
     waits = b.grad and len(b.outs) and not b.backward and not self.in_backward
     self.calls.counts['stale'] += bool(waits and self.unstepped)
