@@ -1,5 +1,6 @@
 """The rules of the house, as a program sees them: python .ci/house.py [WORDS OF A CHECK]"""
 import ast, json, re, subprocess, sys
+from collections import Counter
 from functools import cache
 from itertools import dropwhile
 from pathlib import Path
@@ -227,6 +228,17 @@ def round_trip():
         wrong = wrong_trip(path, text, clean[path], there[path], back[path], url)
         yield from (f'{shown(path)}: {o}' for o in wrong)
 
+def constants(tree):
+    "The names that a module sets, each as often as it is set"
+    targets = (o for node in tree.body if isinstance(node, ast.Assign) for o in node.targets)
+    return [o.id for t in targets for o in ast.walk(t) if isinstance(o, ast.Name) and isinstance(o.ctx, ast.Store)]
+
+def twice():
+    "A constant that is set twice: what is tested where it stands reads the last value in the package"
+    for path in modules().values():
+        again = [nm for nm, n in Counter(constants(parsed(read(path)))).items() if n > 1]
+        yield from (f'{shown(path)}: {nm}' for nm in again if not nm.startswith('__'))
+
 CHECKS = {'a notebook imports only from those above it': order,
           'only public names cross a border of modules': borders,
           'nothing is too large': sizes,
@@ -236,6 +248,7 @@ CHECKS = {'a notebook imports only from those above it': order,
           'numbers of rules and checks are printed, not told': counts,
           'stored outputs come from kernels with two threads': threads,
           'imports stand apart': apart,
+          'no constant is set twice in a module': twice,
           "nothing points to a namespace that isn't ours": namespace,
           '`make host` can be taken back': round_trip}
 

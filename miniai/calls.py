@@ -22,7 +22,7 @@ from .learner import CANCELS
 from .loop import in_order
 from .loss_calls import by_name
 from .parts import adds_constant, constant_part
-from .run import Calls
+from .run import INPUTS, Calls
 
 # %% ../nbs/diagnosis/calls.ipynb #77a70007
 class _Handles(list):
@@ -243,7 +243,7 @@ class CallRecord:
         self.valid_data = None  # the data set to validate with, where it is known
         self.numbers, self.n_numbers = {}, 0  # of data sets
         self.adversaries, self.copies = AdversaryRecord(), CopyRecord()
-        self.evaluated = []  # (mean, standard deviation) of inputs in evaluation mode, without a loss
+        self.evaluated = []  # rows of `INPUTS`, of passes in evaluation mode without a loss
 
     def number_of(self, o):
         "A number for a data set; unlike an id, it is not given again when that is gone"
@@ -344,7 +344,9 @@ _ANOTHER = 2  # times: the standard deviation of targets that are something else
 
 class DrawnTargets:
     "Which item of a loader's batch goes into the loss as targets, and which output as predictions"
-    def __init__(self): self.found, self.size, self.largest = None, None, -1  # label
+    def __init__(self):
+        self.found, self.size, self.largest = None, None, -1  # label
+        self.data = None  # the data set that is validated with since the training
 
     def note(self,
         batch,     # that was drawn
@@ -373,6 +375,18 @@ class DrawnTargets:
             y = items[k].to(preds.device, dtype).reshape(-1, *one_target)
         except RuntimeError: return None
         return (preds, y) if len(preds) == len(y) and self._is_like(y) else None
+
+    def call(self,
+        f,  # the loss function of the training
+        b,  # `OpenBatch` of which no loss was computed
+    ):
+        "The call of the loss function that the loop leaves out; None if it isn't known"
+        self.data = self.data or b.data
+        known, more = self.of(b.items, b.outs[-1]), getattr(f, 'keywords', {})
+        other = b.data != self.data  # a second one may be of another kind
+        if not known or other or more.get('reduction') == 'sum': return None
+        try: return getattr(f, 'func', f), known, more, f(*known)
+        except Exception: return None  # as of labels that training doesn't have
 
     def _is_like(self, y):
         if len(y) > 1 and bool((y == y[:1]).all()): return False  # a number in place of targets, as of a test set
@@ -436,7 +450,7 @@ def part(self:CallRecord)->Calls:
     return Calls(valid_trained=trained, kept=kept, same=same, other_loss=looks, leak=leak,
                  same_views=views, guessing=guessing, unused_outputs=self._unused_outputs(),
                  **{f.__name__: f(self.adversaries) for f in (allied, out_of_range, same_noise)},
-                 evaluated=np.array([o.tolist() for o in self.evaluated]),
+                 evaluated=INPUTS.table([o.tolist() for o in self.evaluated]),
                  copies=self.copies.part(), same_random=tuple(self.same_random),
                  put_back=epoch if at == self.n and once else None,
                  **noted, **counted)

@@ -112,7 +112,7 @@ class Replay:
         def versions(): return [t._version for t in self.model.buffers() if t.is_floating_point() and t.ndim]
         before = versions()
         self()
-        return versions() != before  # no counter, and no table that is made anew
+        return versions() != before  # no counter, and no table that is made again
 
     def moved(self, *changes):
         "Which predictions change with these inputs, as a tensor of bool; None if nothing can be said"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOST_CALLS', 'FEW_CALLS', 'MOST_SQUARES', 'cosine_scale', 'by_name', 'LossCallRecord', 'has_custom_step',
-           'has_custom_loss', 'LossListener']
+           'has_custom_loss', 'LossListener', 'pos_weight_of', 'class_weights_of']
 
 # %% ../nbs/diagnosis/loss_calls.ipynb #1c000004
 import math
@@ -224,3 +224,20 @@ class LossListener(Callback):
     def cleanup_batch(self, learn):
         if self.recorder is not None: self.recorder.end()
         self.recorder = None
+
+# %% ../nbs/diagnosis/loss_calls.ipynb #1c00005b
+def _setting(f, nm): return getattr(f, nm, getattr(f, 'keywords', {}).get(nm))
+
+def pos_weight_of(
+    f,  # a loss: a module, or a function with arguments set
+)->float:
+    "Mean weight of the positive targets in a binary cross entropy, or None"
+    w = _setting(f, 'pos_weight')
+    return None if w is None else float(torch.as_tensor(w).float().mean())
+
+def class_weights_of(
+    f,  # likewise
+):
+    "Weights of the classes in a cross entropy, (classes,), or None"
+    named = getattr(getattr(f, 'func', f), '__name__', '') in ('cross_entropy', 'nll_loss')
+    return _setting(f, 'weight') if named or isinstance(f, (nn.CrossEntropyLoss, nn.NLLLoss)) else None

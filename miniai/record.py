@@ -5,9 +5,8 @@
 # %% auto #0
 __all__ = ['MAX_SAMPLES', 'MIN_SAMPLES', 'MAX_VALUES', 'MAX_SCALES', 'MAX_OUTPUTS', 'MAX_ROWS', 'MAX_COLUMNS', 'MAX_VALUE_ROWS',
            'MAX_MAPS', 'SIGNAL_SAMPLES', 'KEEP_FIRST', 'KEEP_LAST', 'Looks', 'broadcasts', 'some', 'data_input',
-           'placeholders', 'repeated_target', 'is_norm', 'BatchRecord', 'is_class_map', 'is_bounded', 'is_activation',
-           'EpochRecord', 'setup_of', 'DiagnoseCB', 'EARLY', 'UpdateRecord', 'looks_new', 'usual_size',
-           'weight_tensors']
+           'is_norm', 'BatchRecord', 'is_class_map', 'is_bounded', 'is_activation', 'EpochRecord', 'setup_of',
+           'DiagnoseCB', 'EARLY', 'UpdateRecord', 'looks_new', 'usual_size', 'weight_tensors']
 
 # %% ../nbs/diagnosis/05_record.ipynb #12a00004
 import math, warnings
@@ -19,14 +18,14 @@ from torch import nn
 from .activations import ActivationStats
 from .ask import broken_samples, compares_all, each_with_each, ignored_label
 from .ask import rewards, same_kind, sigmoid_twice
-from .codes import CodeCounts
+from .codes import CodeCounts, placeholders, repeated_target
 from .core import ModelRef, Scalars, copied, keep_state, main_tensor, map_nested, patch
 from .counting import Rows
 from .hooks import HooksCallback, begins_with_norm, is_compiled
 from .texts import DependenceCB
 from .listen import ReshapesCB
 from .loop import ORDER, Group, run_cbs
-from .loss_calls import LossListener, has_custom_loss, has_custom_step
+from .loss_calls import LossListener, class_weights_of, has_custom_loss, has_custom_step, pos_weight_of
 from .learner import Callback, TrainCB, TrainLearner
 from .errors import alike, one_output
 from .findings import Live
@@ -117,35 +116,7 @@ def data_input(
     return None if x.ndim > 1 and x.shape[0] == x.shape[1] else x
 
 # %% ../nbs/diagnosis/05_record.ipynb #05f603b1
-MAX_ROWS, MAX_COLUMNS = 1024, 256  # of a table, that are kept
-_APART, _OFTEN = 10, 8  # interquartile ranges between the value and all others; how often it comes up
-
-def placeholders(
-    rows,  # (n, k) of a table
-)->tuple:
-    "(column, value, share) of values that come up often, far outside of what else the column holds"
-    found = [(k, *o) for k, x in enumerate(rows.double().cpu().unbind(1)) for o in _placeholder(x)]
-    return tuple(found)
-
-MAX_VALUE_ROWS, _ENOUGH, _MANY = 8, 200, .02  # batches of targets; numbers of them; share of one value
-
-def repeated_target(
-    y,  # (n,) numbers
-)->tuple:
-    "(value, share) of the least or the greatest, if that one comes up often and the others differ; or ()"
-    if len(y) < _ENOUGH: return ()
-    for v in y.aminmax():
-        rest, share = y[y != v], float((y == v).double().mean())
-        if v and _MANY < share < .5 and len(rest.unique()) > len(rest)/2: return float(v), share
-    return ()
-
-def _placeholder(x):
-    for v in x.aminmax():
-        rest = x[x != v]
-        n = len(x) - len(rest)
-        if not v or n < _OFTEN or n > len(rest) or not len(rest): continue  # 0 is a value of its own
-        low, high = rest.quantile(torch.tensor([.25, .75], dtype=x.dtype))
-        if high > low and (rest - v).abs().min() > _APART*(high - low): yield float(v), n/len(x)
+MAX_ROWS, MAX_COLUMNS, MAX_VALUE_ROWS = 1024, 256, 8  # of a table, that are kept; batches of targets
 
 # %% ../nbs/diagnosis/05_record.ipynb #05f6039a
 def is_norm(m): return isinstance(m, nn.modules.batchnorm._BatchNorm)
@@ -183,7 +154,7 @@ class BatchRecord(Callback):
     def after_predict(self, learn):
         if not learn.training or not self.looks.due(): return
         if self.looks.n not in self.at[-1:]: self.at.append(self.looks.n)
-        self.custom, self.weighted = has_custom_loss(learn), _weights_of(learn.loss_func) is not None
+        self.custom, self.weighted = has_custom_loss(learn), class_weights_of(learn.loss_func) is not None
         self._note_modes(learn.model)
         x, preds, y = (
             data_input(learn.inputs),
@@ -501,25 +472,11 @@ def _skills(self:EpochRecord, loss_func):
 # %% ../nbs/diagnosis/05_record.ipynb #d5e003d0
 _ADAPTIVE = tuple(getattr(torch.optim, o) for o in 'Adam Adamax NAdam RAdam AdamW RMSprop Adagrad'.split())
 
-def _pos_weight(f):
-    w = getattr(f, 'pos_weight', getattr(f, 'keywords', {}).get('pos_weight'))
-    return None if w is None else float(torch.as_tensor(w).float().mean())
-
-def _weights_of(f):
-    "Weights of the classes in a cross entropy, or None"
-    named = getattr(getattr(f, 'func', f), '__name__', '') in ('cross_entropy', 'nll_loss')
-    if not (named or isinstance(f, (nn.CrossEntropyLoss, nn.NLLLoss))): return None
-    return getattr(f, 'weight', getattr(f, 'keywords', {}).get('weight'))
-
-def _class_weights(f):
-    w = _weights_of(f)
-    return () if w is None else tuple(w.flatten().tolist())
-
 def setup_of(
     learn,  # what is observed: see `Observed`
 ) -> Setup:
     "What is set when a fit begins"
-    groups = getattr(learn.opt, 'param_groups', [])
+    groups, weights = getattr(learn.opt, 'param_groups', []), class_weights_of(learn.loss_func)
     return Setup(
         loss_kind(learn.loss_func),
         has_custom_step(learn),
@@ -529,8 +486,8 @@ def setup_of(
         decoupled=isinstance(learn.opt, torch.optim.AdamW),
         normalises=begins_with_norm(learn.model),
         adaptive=all(isinstance(o, _ADAPTIVE) for o in getattr(learn.opt, 'opts', [learn.opt])),
-        pos_weight=_pos_weight(learn.loss_func),
-        class_weights=_class_weights(learn.loss_func),
+        pos_weight=pos_weight_of(learn.loss_func),
+        class_weights=() if weights is None else tuple(weights.flatten().tolist()),
         dropout=max(
             [m.p for m in learn.model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)],
             default=0.0,

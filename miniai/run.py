@@ -310,7 +310,7 @@ class Calls:
     scaled_clips: int = 0  # gradients clipped while they were scaled
     valid_mode: int = None  # training batches before a validation with dropout or batch norm in training mode
     live_looks: int = 0  # passes without gradients or a loss, with dropout or batch norm in training mode
-    evaluated: np.ndarray = _none()  # (passes, 2) mean, std of inputs in evaluation mode, without a loss
+    evaluated: Table = field(default_factory=INPUTS.table)  # of passes in evaluation mode, without a loss
     valid_trained: int = 0  # a step on data that all other batches are validated with, in evaluation mode
     kept: np.ndarray = _none()  # (n,) graphs of earlier batches that were still there
     same: np.ndarray = _none()  # (looks,) whether the inputs were those of the look before

@@ -19,6 +19,7 @@ from .findings import Live
 from .learner import STARRED, Callback
 from .progress import write_line
 from .record import DiagnoseCB, data_input, some
+from .run import about_input
 from .signals import Signals
 from .updates import all_optimizers, scheduler_of
 _all_ = ['CallRecord', 'Optimizers', 'Watched']  # from here, too
@@ -130,7 +131,6 @@ def forward_begins(self:Follower, m, args, kwargs, grad):
         self.open.note_pass(m, args, kwargs)
         return self.open.called.append(m)
     self.close()
-    if self.moved: self.stepping = []  # a step that had failed
     learn, drawn, self.moved = self.learn, self.moved, False
     self.open = b = OpenBatch(m, (*args, *kwargs.values()), grad, self.data)
     b.note_pass(m, args, kwargs)
@@ -326,10 +326,8 @@ def _version(grad): return None if grad is None else (id(grad), grad._version)
 def step_begins(self:Follower, opt):
     b = self.open
     self.recorder.end()
-    ours = {id(p) for g in opt.param_groups for p in g['params']}
-    def outer(o): return o is not opt and any(id(p) in ours for g in o.param_groups for p in g['params'])
-    self.stepping = [*(o for o in self.stepping if outer(o) and self.calls.n == self.began), opt]
-    self.began = self.calls.n
+    if self.calls.n != self.began or opt in self.stepping: self.stepping = []  # left by a step that failed
+    self.stepping, self.began = [*self.stepping, opt], self.calls.n
     if b is None or not self.owns(opt): return
     waits = b.grad and len(b.outs) and not b.backward and not self.in_backward
     self.calls.counts['stale'] += bool(waits and self.unstepped)
@@ -394,6 +392,7 @@ def enter(self:Follower, training):
     "A pass through the data begins where training and validation change, and where a loader has ended"
     if self.passing is not None and (self.passing != training or training and self.epoch_over): self.leave()
     self.epoch_over, learn = False, self.learn
+    if training: self.drawn.data = None
     learn.training = training
     if self.passing is not None: return
     self.passing, learn.iter = training, 0
@@ -443,8 +442,7 @@ def _note_evaluated(self:Follower, b):
     "Inputs of a pass that may be an evaluation, as of a whole test set at once; a single row is an agent's"
     x, known = data_input(b.inputs), self.calls.evaluated
     if x is None or len(known) >= _EVALUATED or len(x) < _ROWS or b.called != [self.whole]: return
-    x = some(x).float()
-    known.append(torch.stack([x.mean(), x.std(correction=0)]))
+    known.append(about_input(some(x)))
 
 _EVALUATED, _ROWS = 20, 20  # passes that are kept; rows
 
@@ -475,19 +473,11 @@ def is_measured(self:Follower, b):
 def measure(self:Follower, b):
     learn, before = self.learn, (self.learn.training, self.learn.inputs)
     learn.training, learn.inputs, learn.preds, learn.targets = False, b.inputs, b.outs[-1], ()
-    if known := self._call_left_out(b): self.validate(b, known)
+    if learn.plain and (call := self.drawn.call(learn.loss_func, b)): self.validate(b, call)
     else:
         for event in ('after_predict', 'cleanup_batch'): learn.callback(event)
         self.calls.note(b, learn)
     learn.training, learn.inputs = before
-
-@patch
-def _call_left_out(self:Follower, b):
-    "The call of the loss function that the loop leaves out; None if it isn't known"
-    f, known = self.learn.loss_func, self.learn.plain and self.drawn.of(b.items, b.outs[-1])
-    if not known or getattr(f, 'keywords', {}).get('reduction') == 'sum': return None
-    try: return getattr(f, 'func', f), known, getattr(f, 'keywords', {}), f(*known)
-    except Exception: return None  # as of labels that training doesn't have
 
 @patch
 def finish(self:Follower, b):

@@ -25,6 +25,11 @@ def has_few_samples(
     "Whether the validation set is too small to be compared"
     return any(o.n < MIN_SAMPLES for _, o in run.epochs.valid_skill[:1])
 
+def _apart(mean, std, other_mean, other_std):
+    "How many times one standard deviation is the other; how many of the larger lie between the means"
+    wide, narrow = max(std, other_std), min(std, other_std)
+    return wide/narrow if narrow else math.inf, abs(mean - other_mean)/wide
+
 def other_scale(
     run,  # `Run`
 ):
@@ -33,8 +38,9 @@ def other_scale(
     if not len(train) or not len(valid): return None
     (mean, std), (mean_v, std_v) = ((o.mean.mean(), o.std.mean()) for o in (train, valid))
     if not np.isfinite([mean, std, mean_v, std_v]).all() or not max(std, std_v) > 0: return None
-    far = max(std, std_v) > (MANY_SPREADS if has_few_samples(run) else ANOTHER_SPREAD)*min(std, std_v)
-    if far or abs(mean - mean_v) > max(std, std_v) and not has_few_samples(run):
+    times, shift = _apart(mean, std, mean_v, std_v)
+    few = has_few_samples(run)
+    if times > (MANY_SPREADS if few else ANOTHER_SPREAD) or shift > 1 and not few:
         here = f'inputs of mean {mean_v:.3g} and standard deviation {std_v:.3g}'
         return f'{here}, in training {mean:.3g} and {std:.3g}'
 
@@ -42,16 +48,15 @@ def evaluated_otherwise(
     run,  # `Run`
 ):
     "The same of what a model is given in evaluation mode, where no validation is known: (evidence, times)"
-    train, (means, stds) = run.batches.inputs, run.calls.evaluated.reshape(-1, 2).T
-    if len(run.epochs.valid_inputs) or not len(train) or not len(means) or run.kind: return None
-    mean, std = train.mean.mean(), train.std.mean()
+    train, seen = run.batches.inputs, run.calls.evaluated
+    if len(run.epochs.valid_inputs) or not len(train) or not len(seen) or run.kind: return None
+    mean, std, means, stds = train.mean.mean(), train.std.mean(), seen.mean, seen.std
     k = np.abs(np.log(np.maximum(stds, 1e-12)/max(std, 1e-12))).argmin()  # of several, that which is nearest
-    wide, narrow = max(std, stds[k]), min(std, stds[k])
-    times = max(wide/narrow if narrow else 1., abs(mean - means[k])/wide if wide else 0.)
-    apart = wide > ANOTHER_SPREAD*narrow > 0 or abs(mean - means[k]) > wide > 0
-    if not apart or not np.isfinite(times): return None
+    if not min(std, stds[k]) > 0: return None  # a constant, to try the shapes
+    times, shift = _apart(mean, std, means[k], stds[k])
+    if not np.isfinite([times, shift]).all() or times <= ANOTHER_SPREAD and shift <= 1: return None
     here = f'in evaluation mode, inputs of mean {means[k]:.3g} and standard deviation {stds[k]:.3g}'
-    return f'{here}, in training {mean:.3g} and {std:.3g}', times
+    return f'{here}, in training {mean:.3g} and {std:.3g}', max(times, shift)
 
 # %% ../../nbs/diagnosis/rules/validation.ipynb #1320b002
 MOVED, FAR = .2, .5  # distance of two shares of codes: a split by date or by customer moves some
